@@ -1,0 +1,93 @@
+//! What is special about a kind: defaults, what a client may set, validation. The generic registry calls these; a kind
+//! without special rules uses the provided methods.
+
+use api_types::FieldError;
+use serde_json::Value;
+
+/// Which part of an object a write changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The main resource: everything but what `status` owns.
+    Main,
+    /// The `status` subresource.
+    Status,
+    /// Another subresource that writes the same object, by name (`resize`, `ephemeralcontainers`, `approval`, `finalize`, ...).
+    Other(&'static str),
+}
+
+/// The behaviour of one kind in one served version. Objects are JSON values of that version, already checked against the
+/// schema (every field has the right JSON type).
+pub trait Strategy: Send + Sync {
+    /// Fills in default values. Runs after decoding of every request body and stored object.
+    fn default(&self, _object: &mut Value) {}
+
+    /// Resets what a client may not set on create (status, generation is set by the registry).
+    fn prepare_create(&self, object: &mut Value) {
+        drop_field(object, "status");
+    }
+
+    /// Carries over from `old` what this part may not change.
+    fn prepare_update(&self, part: Part, new: &mut Value, old: &Value) {
+        keep_other_parts(part, new, old);
+    }
+
+    /// All that is wrong with a new object, beyond metadata (which the registry validates).
+    fn validate_create(&self, _object: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// All that is wrong with the change from `old` to `new`, including what is wrong with `new` itself.
+    fn validate_update(&self, part: Part, new: &Value, _old: &Value) -> Vec<FieldError> {
+        if part == Part::Main {
+            self.validate_create(new)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Texts for `Warning` headers.
+    fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether `metadata.generation` counts changes of this kind's spec.
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    /// Whether a PUT to a name that does not exist creates the object.
+    fn create_on_update(&self) -> bool {
+        false
+    }
+}
+
+fn drop_field(object: &mut Value, name: &str) {
+    if let Some(map) = object.as_object_mut() {
+        map.remove(name);
+    }
+}
+
+/// The usual rule: `Main` keeps the old status, `Status` changes nothing but status (and metadata's managed fields,
+/// which the registry handles).
+pub fn keep_other_parts(part: Part, new: &mut Value, old: &Value) {
+    let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) else {
+        return;
+    };
+    match part {
+        Part::Main => {
+            new.remove("status");
+            if let Some(status) = old.get("status") {
+                new.insert("status".to_owned(), status.clone());
+            }
+        }
+        Part::Status => {
+            let status = new.remove("status");
+            let metadata = new.remove("metadata");
+            *new = old.clone();
+            new.remove("status");
+            new.extend(status.map(|s| ("status".to_owned(), s)));
+            new.extend(metadata.map(|m| ("metadata".to_owned(), m)));
+        }
+        Part::Other(_) => {}
+    }
+}
