@@ -1,0 +1,83 @@
+//! The seam to authorization: may they?
+
+use async_trait::async_trait;
+
+use crate::user::UserInfo;
+
+/// What is asked for. For paths that are no resources only `verb` (lower-case HTTP method) and `path` count.
+#[derive(Clone, Debug, Default)]
+pub struct Attributes {
+    pub user: UserInfo,
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, or any verb a review asks about.
+    pub verb: String,
+    pub namespace: String,
+    /// API group, "" for the core group.
+    pub group: String,
+    pub version: String,
+    pub resource: String,
+    pub subresource: String,
+    pub name: String,
+    pub path: String,
+    pub is_resource: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Allow,
+    /// Refused whatever later authorizers say.
+    Deny,
+    NoOpinion,
+}
+
+/// The answer, and why (shown to the client in the 403 message).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub verdict: Verdict,
+    pub reason: String,
+}
+
+impl Decision {
+    pub fn allow(reason: impl Into<String>) -> Self {
+        Decision {
+            verdict: Verdict::Allow,
+            reason: reason.into(),
+        }
+    }
+
+    pub fn deny(reason: impl Into<String>) -> Self {
+        Decision {
+            verdict: Verdict::Deny,
+            reason: reason.into(),
+        }
+    }
+
+    pub fn no_opinion(reason: impl Into<String>) -> Self {
+        Decision {
+            verdict: Verdict::NoOpinion,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// One authorization mode. The chain asks them in order; the first that allows or denies decides.
+#[async_trait]
+pub trait Authorizer: Send + Sync + 'static {
+    async fn authorize(&self, attributes: &Attributes) -> Decision;
+
+    /// The rules that hold for `user` in `namespace`, for SelfSubjectRulesReview: (resource rules, non-resource rules) as
+    /// JSON objects of `authorization.k8s.io/v1`, and whether the list is incomplete.
+    async fn rules_for(&self, _user: &UserInfo, _namespace: &str) -> Rules {
+        Rules {
+            incomplete: true,
+            ..Rules::default()
+        }
+    }
+}
+
+/// What a user may do in a namespace, see [`Authorizer::rules_for`].
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    pub resource: Vec<serde_json::Value>,
+    pub non_resource: Vec<serde_json::Value>,
+    pub incomplete: bool,
+}
