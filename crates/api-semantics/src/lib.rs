@@ -3,6 +3,11 @@
 //!
 //! Invariant: opens no file and no socket; reads no clock (times are arguments).
 
+mod field;
+mod groups;
+mod kind;
+mod object_meta;
 mod strategy;
 
-pub use strategy::{Part, Strategy, keep_other_parts};
+pub use groups::strategy_for;
+pub use strategy::{Context, Part, Strategy, keep_other_parts};

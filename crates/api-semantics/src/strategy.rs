@@ -1,6 +1,8 @@
 //! What is special about a kind: defaults, what a client may set, validation. The generic registry calls these; a kind
 //! without special rules uses the provided methods.
 
+use std::collections::BTreeMap;
+
 use api_types::FieldError;
 use serde_json::Value;
 
@@ -15,28 +17,40 @@ pub enum Part {
     Other(&'static str),
 }
 
+/// Who writes, and when. Strategies are pure: what they need to know of the request comes in here.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The time of the request; `None` stands for the epoch (tests).
+    pub now: Option<jiff::Timestamp>,
+    pub username: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
 /// The behaviour of one kind in one served version. Objects are JSON values of that version, already checked against the
 /// schema (every field has the right JSON type).
 pub trait Strategy: Send + Sync {
     /// Fills in default values. Runs after decoding of every request body and stored object.
     fn default(&self, _object: &mut Value) {}
 
-    /// Resets what a client may not set on create (status, generation is set by the registry).
-    fn prepare_create(&self, object: &mut Value) {
+    /// Resets what a client may not set on create. The registry has set `metadata.uid`, `creationTimestamp`, the
+    /// (generated) name and namespace before; it sets `generation` itself.
+    fn prepare_create(&self, _context: &Context, object: &mut Value) {
         drop_field(object, "status");
     }
 
     /// Carries over from `old` what this part may not change.
-    fn prepare_update(&self, part: Part, new: &mut Value, old: &Value) {
+    fn prepare_update(&self, _context: &Context, part: Part, new: &mut Value, old: &Value) {
         keep_other_parts(part, new, old);
     }
 
-    /// All that is wrong with a new object, beyond metadata (which the registry validates).
+    /// All that is wrong with a new object, its metadata included.
     fn validate_create(&self, _object: &Value) -> Vec<FieldError> {
         Vec::new()
     }
 
-    /// All that is wrong with the change from `old` to `new`, including what is wrong with `new` itself.
+    /// All that is wrong with the change from `old` to `new`, including what is wrong with `new` itself and with its metadata.
     fn validate_update(&self, part: Part, new: &Value, _old: &Value) -> Vec<FieldError> {
         if part == Part::Main {
             self.validate_create(new)
@@ -45,12 +59,12 @@ pub trait Strategy: Send + Sync {
         }
     }
 
-    /// Texts for `Warning` headers.
+    /// Texts for `Warning` headers (without the `299 - ` frame).
     fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()
     }
 
-    /// Whether `metadata.generation` counts changes of this kind's spec.
+    /// Whether `metadata.generation` is kept: 1 on create, +1 when an update changes anything but metadata and status.
     fn has_generation(&self) -> bool {
         true
     }
@@ -58,6 +72,11 @@ pub trait Strategy: Send + Sync {
     /// Whether a PUT to a name that does not exist creates the object.
     fn create_on_update(&self) -> bool {
         false
+    }
+
+    /// Whether an update without a resource version is taken (last write wins).
+    fn unconditional_update(&self) -> bool {
+        true
     }
 }
 
