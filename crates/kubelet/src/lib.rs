@@ -1,1 +1,15 @@
-//! kubelet
+//! The node agent: makes the containers of this node what the pods bound to it ask for, and tells the API server what became of them.
+//!
+//! Everything outside the API is reached through two seams: [`runtime::Runtime`] (the container runtime, CRI) and
+//! [`host::Host`] (files, mounts, cgroups, machine facts). A hollow node passes fakes for both.
+//!
+//! **Invariant:** decides nothing about which node a pod belongs to, and keeps no state of its own on disk that it could not
+//! rebuild from the API server and the runtime.
+
+pub mod config;
+pub mod host;
+mod run;
+pub mod runtime;
+
+pub use config::Config;
+pub use run::run;
