@@ -52,11 +52,7 @@ pub trait Strategy: Send + Sync {
 
     /// All that is wrong with the change from `old` to `new`, including what is wrong with `new` itself and with its metadata.
     fn validate_update(&self, part: Part, new: &Value, _old: &Value) -> Vec<FieldError> {
-        if part == Part::Main {
-            self.validate_create(new)
-        } else {
-            Vec::new()
-        }
+        if part == Part::Main { self.validate_create(new) } else { Vec::new() }
     }
 
     /// Texts for `Warning` headers (without the `299 - ` frame).

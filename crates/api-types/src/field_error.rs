@@ -15,11 +15,7 @@ impl Path {
     /// The field `name` below this one (`a.b`; on the empty path just `b`).
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() {
-            Path::new(name)
-        } else {
-            Path(format!("{}.{name}", self.0))
-        }
+        if self.0.is_empty() { Path::new(name) } else { Path(format!("{}.{name}", self.0)) }
     }
 
     /// The list item `index` of this field.
@@ -91,16 +87,8 @@ pub struct FieldError {
 
 impl FieldError {
     pub fn required(field: &Path, detail: &str) -> Self {
-        let message = if detail.is_empty() {
-            "Required value".to_owned()
-        } else {
-            format!("Required value: {detail}")
-        };
-        FieldError {
-            kind: FieldErrorKind::Required,
-            field: field.clone(),
-            message,
-        }
+        let message = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        FieldError { kind: FieldErrorKind::Required, field: field.clone(), message }
     }
 
     /// `value` is shown as JSON shows it: strings quoted, objects as JSON text.
@@ -118,11 +106,7 @@ impl FieldError {
         if !list.is_empty() {
             message += &format!(": supported values: {}", list.join(", "));
         }
-        FieldError {
-            kind: FieldErrorKind::NotSupported,
-            field: field.clone(),
-            message,
-        }
+        FieldError { kind: FieldErrorKind::NotSupported, field: field.clone(), message }
     }
 
     pub fn duplicate(field: &Path, value: impl serde::Serialize) -> Self {
@@ -134,11 +118,7 @@ impl FieldError {
     }
 
     pub fn forbidden(field: &Path, detail: &str) -> Self {
-        FieldError {
-            kind: FieldErrorKind::Forbidden,
-            field: field.clone(),
-            message: format!("Forbidden: {detail}"),
-        }
+        FieldError { kind: FieldErrorKind::Forbidden, field: field.clone(), message: format!("Forbidden: {detail}") }
     }
 
     pub fn too_long(field: &Path, max: usize) -> Self {

@@ -55,10 +55,7 @@ pub struct ListPage {
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The key was created or changed; `prev` is the value before, if there was one.
-    Put {
-        kv: KeyValue,
-        prev: Option<KeyValue>,
-    },
+    Put { kv: KeyValue, prev: Option<KeyValue> },
     /// The key was removed at `revision`; `prev` is its last value.
     Delete { prev: KeyValue, revision: Revision },
     /// Nothing of this watch lies unsent at or before this revision.
@@ -69,22 +66,13 @@ pub enum Event {
 pub enum StoreError {
     /// A create found the key, or a compare-and-swap found another revision. `current` is what is there (`None`: no such key).
     #[error("conflict on {key}")]
-    Conflict {
-        key: String,
-        current: Option<KeyValue>,
-    },
+    Conflict { key: String, current: Option<KeyValue> },
     /// The revision asked for has been compacted away.
     #[error("required revision {requested} has been compacted, oldest is {oldest}")]
-    Compacted {
-        requested: Revision,
-        oldest: Revision,
-    },
+    Compacted { requested: Revision, oldest: Revision },
     /// The revision asked for has not happened yet.
     #[error("required revision {requested} is in the future, newest is {newest}")]
-    Future {
-        requested: Revision,
-        newest: Revision,
-    },
+    Future { requested: Revision, newest: Revision },
     /// The store can't answer now; the operation may or may not have been carried out.
     #[error("store unavailable: {0}")]
     Unavailable(String),
@@ -106,13 +94,7 @@ pub trait Store: Send + Sync + 'static {
     async fn list(&self, prefix: &str, options: ListOptions) -> Result<ListPage>;
     /// Writes `value` if the key's mod revision is `expected` (0: it must not exist). With `ttl` the key disappears by
     /// itself after about that time.
-    async fn put(
-        &self,
-        key: &str,
-        value: Bytes,
-        expected: Revision,
-        ttl: Option<Duration>,
-    ) -> Result<Revision>;
+    async fn put(&self, key: &str, value: Bytes, expected: Revision, ttl: Option<Duration>) -> Result<Revision>;
     /// Removes the key if its mod revision is `expected`; returns the revision of the removal.
     async fn delete(&self, key: &str, expected: Revision) -> Result<Revision>;
     /// Every change under `prefix` after `after`, in order, without a gap to a `list` that returned `after`.
