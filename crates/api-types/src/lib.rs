@@ -4,6 +4,8 @@
 //! Invariant: pure; opens no file and no socket, reads no clock.
 
 mod field_error;
+mod status;
 
 pub use field_error::{FieldError, FieldErrorKind, Path};
 pub use k8s_openapi;
+pub use status::{ApiError, Cause, Details};
