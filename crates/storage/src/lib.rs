@@ -3,6 +3,8 @@
 //!
 //! Invariant: knows keys, bytes and revisions only; no Kubernetes type, no codec, no object semantics.
 
+pub mod embedded;
+
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
@@ -62,6 +64,16 @@ pub enum Event {
     Progress(Revision),
 }
 
+impl Event {
+    /// The revision of the change, or that progress is reported for.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Put { kv, .. } => kv.mod_revision,
+            Self::Delete { revision, .. } | Self::Progress(revision) => *revision,
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A create found the key, or a compare-and-swap found another revision. `current` is what is there (`None`: no such key).
@@ -99,7 +111,8 @@ pub trait Store: Send + Sync + 'static {
     async fn delete(&self, key: &str, expected: Revision) -> Result<Revision>;
     /// Every change under `prefix` after `after`, in order, without a gap to a `list` that returned `after`.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<WatchStream>;
-    /// The newest revision.
+    /// The newest revision. Live watches report [`Event::Progress`] up to it soon after, so that a reader that must be
+    /// fresh asks for the revision and then waits for its watch to get there.
     async fn revision(&self) -> Result<Revision>;
     /// Forgets history before `revision`; current values stay.
     async fn compact(&self, revision: Revision) -> Result<()>;

@@ -1,0 +1,162 @@
+//! The file behind the state: one redb table of records by revision and one of counters. A batch and the counters it
+//! moves are one transaction, so a crash leaves either all of a batch or none of it.
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+
+use super::mvcc::{Batch, Mvcc, Record};
+use crate::{Result, StoreError};
+
+const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// The layout of the tables; a file with another one is refused.
+const FORMAT: u64 = 1;
+/// Reads come from memory, so the page cache only serves the tree's inner pages.
+const CACHE_BYTES: usize = 16 << 20;
+
+pub(super) struct Journal {
+    db: Database,
+}
+
+impl Journal {
+    /// Opens or creates the file and reads all of it.
+    pub(super) fn open(path: &Path) -> Result<(Self, Mvcc)> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let db = builder.create(path).map_err(|error| {
+            StoreError::Unavailable(format!("opening {}: {error}", path.display()))
+        })?;
+        let write = db.begin_write().map_err(failed)?;
+        {
+            write.open_table(LOG).map_err(failed)?;
+            let mut meta = write.open_table(META).map_err(failed)?;
+            let format = meta.get("format").map_err(failed)?.map(|v| v.value());
+            match format {
+                None => drop(meta.insert("format", FORMAT).map_err(failed)?),
+                Some(FORMAT) => {}
+                Some(other) => {
+                    return Err(StoreError::Corrupt(format!(
+                        "{} has format {other}, this build reads {FORMAT}",
+                        path.display()
+                    )));
+                }
+            }
+        }
+        write.commit().map_err(failed)?;
+        let state = load(&db)?;
+        Ok((Self { db }, state))
+    }
+
+    /// Writes a batch; durable on return.
+    pub(super) fn commit(&self, batch: &Batch) -> Result<()> {
+        let write = self.db.begin_write().map_err(failed)?;
+        {
+            let mut log = write.open_table(LOG).map_err(failed)?;
+            let mut meta = write.open_table(META).map_err(failed)?;
+            for (revision, record) in batch.records() {
+                log.insert(revision, encode(record).as_slice())
+                    .map_err(failed)?;
+                meta.insert("revision", revision).map_err(failed)?;
+            }
+        }
+        write.commit().map_err(failed)
+    }
+
+    /// Forgets records; `revision` is the new compaction mark.
+    pub(super) fn compact(&self, revision: u64, gone: &[u64]) -> Result<()> {
+        let write = self.db.begin_write().map_err(failed)?;
+        {
+            let mut log = write.open_table(LOG).map_err(failed)?;
+            for revision in gone {
+                log.remove(revision).map_err(failed)?;
+            }
+            let mut meta = write.open_table(META).map_err(failed)?;
+            meta.insert("compacted", revision).map_err(failed)?;
+        }
+        write.commit().map_err(failed)
+    }
+}
+
+fn load(db: &Database) -> Result<Mvcc> {
+    let read = db.begin_read().map_err(failed)?;
+    let meta = read.open_table(META).map_err(failed)?;
+    let counter = |name: &str| -> Result<u64> {
+        Ok(meta.get(name).map_err(failed)?.map_or(0, |v| v.value()))
+    };
+    let (current, compacted) = (counter("revision")?, counter("compacted")?);
+    let log = read.open_table(LOG).map_err(failed)?;
+    let mut records = Vec::new();
+    for entry in log.iter().map_err(failed)? {
+        let (revision, bytes) = entry.map_err(failed)?;
+        let revision = revision.value();
+        let record = decode(bytes.value())
+            .ok_or_else(|| StoreError::Corrupt(format!("record {revision} can't be read")))?;
+        records.push((revision, record));
+    }
+    Ok(Mvcc::restore(current, compacted, records.into_iter()))
+}
+
+/// create, prev, expires (0: never), kind (1: put, 0: delete), key length, key, value; integers little-endian.
+fn encode(record: &Record) -> Vec<u8> {
+    let value = record.value.as_deref().unwrap_or_default();
+    let mut out = Vec::with_capacity(29 + record.key.len() + value.len());
+    out.extend(record.create.to_le_bytes());
+    out.extend(record.prev.to_le_bytes());
+    out.extend(record.expires.unwrap_or(0).to_le_bytes());
+    out.push(u8::from(record.value.is_some()));
+    out.extend((record.key.len() as u32).to_le_bytes());
+    out.extend(record.key.as_bytes());
+    out.extend(value);
+    out
+}
+
+fn decode(bytes: &[u8]) -> Option<Record> {
+    let (create, rest) = bytes.split_first_chunk::<8>()?;
+    let (prev, rest) = rest.split_first_chunk::<8>()?;
+    let (expires, rest) = rest.split_first_chunk::<8>()?;
+    let (&kind, rest) = rest.split_first()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (key, value) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    Some(Record {
+        key: Arc::from(std::str::from_utf8(key).ok()?),
+        value: (kind == 1).then(|| Bytes::copy_from_slice(value)),
+        create: u64::from_le_bytes(*create),
+        prev: u64::from_le_bytes(*prev),
+        expires: Some(u64::from_le_bytes(*expires)).filter(|when| *when != 0),
+    })
+}
+
+fn failed(error: impl Into<redb::Error>) -> StoreError {
+    match error.into() {
+        redb::Error::Corrupted(what) => StoreError::Corrupt(what),
+        other => StoreError::Unavailable(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_encoding_and_a_torn_one_is_refused() {
+        let put = Record {
+            key: "/registry/pods/a/ü".into(),
+            value: Some(Bytes::from_static(b"\0value")),
+            create: 7,
+            prev: 9,
+            expires: Some(1_700_000_000_000),
+        };
+        let removal = Record {
+            value: None,
+            expires: None,
+            ..put.clone()
+        };
+        for record in [put, removal] {
+            let bytes = encode(&record);
+            assert_eq!(decode(&bytes), Some(record));
+            assert_eq!(decode(&bytes[..30]), None);
+        }
+    }
+}
