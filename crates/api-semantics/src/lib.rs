@@ -3,11 +3,15 @@
 //!
 //! Invariant: opens no file and no socket; reads no clock (times are arguments).
 
+mod defaults;
 mod field;
 mod groups;
 mod kind;
 mod object_meta;
+mod pod;
+mod quantity;
 mod strategy;
+mod time;
 
 pub use groups::strategy_for;
 pub use strategy::{Context, Part, Strategy, keep_other_parts};

@@ -1,0 +1,15 @@
+//! MutatingWebhookConfiguration: webhooks that may change objects.
+
+use crate::defaults::{each, set};
+use crate::kind::Kind;
+
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    default: |o| {
+        each(o, "webhooks", |w| {
+            super::webhook_defaults(w);
+            set(w, "reinvocationPolicy", "Never");
+        });
+    },
+    ..Kind::CLUSTER
+};

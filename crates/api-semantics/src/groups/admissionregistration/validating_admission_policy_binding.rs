@@ -1,0 +1,10 @@
+//! ValidatingAdmissionPolicyBinding: where a validating policy applies.
+
+use crate::defaults::within;
+use crate::kind::Kind;
+
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    default: |o| within(o, "spec.matchResources", super::match_resources_defaults),
+    ..Kind::CLUSTER
+};

@@ -1,0 +1,10 @@
+//! ValidatingWebhookConfiguration: webhooks that may refuse requests.
+
+use crate::defaults::each;
+use crate::kind::Kind;
+
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    default: |o| each(o, "webhooks", super::webhook_defaults),
+    ..Kind::CLUSTER
+};

@@ -1,0 +1,71 @@
+//! HorizontalPodAutoscaler (v2): scales by metrics.
+
+use serde_json::{Value, json};
+
+use crate::defaults::{each, ensure, set, within};
+use crate::kind::Kind;
+
+pub(crate) static KIND: Kind = Kind {
+    initial_status: Some(|| json!({"desiredReplicas": 0, "currentMetrics": null})),
+    default: default_v2,
+    ..Kind::PLAIN
+};
+
+fn default_v2(scaler: &mut Value) {
+    let status = ensure(scaler, "status");
+    set(status, "desiredReplicas", 0);
+    set(status, "currentMetrics", Value::Null);
+    let spec = ensure(scaler, "spec");
+    set(spec, "minReplicas", 1);
+    crate::defaults::set_zero(
+        spec,
+        "metrics",
+        json!([{
+            "type": "Resource",
+            "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
+        }]),
+    );
+    each(spec, "metrics", canonical_target);
+    within(spec, "behavior", behavior);
+}
+
+fn canonical_target(metric: &mut Value) {
+    for source in [
+        "resource",
+        "containerResource",
+        "pods",
+        "object",
+        "external",
+    ] {
+        for amount in ["value", "averageValue"] {
+            within(
+                metric,
+                &format!("{source}.target.{amount}"),
+                crate::quantity::canonicalize,
+            );
+        }
+    }
+}
+
+fn behavior(behavior: &mut Value) {
+    within(behavior, "scaleUp", |rules| {
+        set(rules, "stabilizationWindowSeconds", 0);
+        set(rules, "selectPolicy", "Max");
+        set(
+            rules,
+            "policies",
+            json!([
+                {"type": "Pods", "value": 4, "periodSeconds": 15},
+                {"type": "Percent", "value": 100, "periodSeconds": 15},
+            ]),
+        );
+    });
+    within(behavior, "scaleDown", |rules| {
+        set(rules, "selectPolicy", "Max");
+        set(
+            rules,
+            "policies",
+            json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]),
+        );
+    });
+}

@@ -1,0 +1,5 @@
+//! ClusterTrustBundle: X.509 trust anchors.
+
+use crate::kind::Kind;
+
+pub(crate) static KIND: Kind = Kind { ..Kind::CLUSTER };

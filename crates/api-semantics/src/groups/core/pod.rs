@@ -1,0 +1,52 @@
+//! Pod: containers that run together on one node.
+
+use serde_json::{Value, json};
+
+use crate::kind::{Kind, empty_status};
+use crate::strategy::{Context, Part};
+
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    initial_status: Some(empty_status),
+    default: crate::pod::defaults::pod,
+    prepare_create,
+    prepare_update,
+    ..Kind::PLAIN
+};
+
+/// A new pod is pending, and its quality-of-service class follows from its containers.
+fn prepare_create(_context: &Context, pod: &mut Value) {
+    let class = crate::pod::qos::class(&pod["spec"]);
+    pod["status"] = json!({"phase": "Pending", "qosClass": class});
+}
+
+fn prepare_update(_context: &Context, part: Part, new: &mut Value, old: &Value) {
+    match part {
+        Part::Main => {}
+        Part::Status => keep_status_identity(new, old),
+        Part::Other("ephemeralcontainers") => keep_all_but(new, old, &["ephemeralContainers"]),
+        Part::Other("resize") => keep_all_but_resources(new, old),
+        Part::Other(_) => {}
+    }
+}
+
+/// A status write changes neither the quality-of-service class nor (being status only) the owners of the pod.
+fn keep_status_identity(new: &mut Value, old: &Value) {
+    if let Some(class) = old.get("status").and_then(|s| s.get("qosClass")).cloned() {
+        crate::defaults::set_zero(crate::defaults::ensure(new, "status"), "qosClass", class);
+    }
+}
+
+/// Everything as it was but the named fields of the spec and the metadata that the registry handles.
+fn keep_all_but(new: &mut Value, old: &Value, fields: &[&str]) {
+    let (mut spec, status) = (old["spec"].clone(), old.get("status").cloned());
+    for field in fields {
+        crate::defaults::keep(&mut spec, &new["spec"], field);
+    }
+    new["spec"] = spec;
+    new["status"] = status.unwrap_or(Value::Null);
+}
+
+fn keep_all_but_resources(new: &mut Value, old: &Value) {
+    keep_all_but(new, old, &["containers", "initContainers", "resources"]);
+}

@@ -1,0 +1,8 @@
+//! RoleBinding: grants a role in a namespace.
+
+use crate::kind::Kind;
+
+pub(crate) static KIND: Kind = Kind {
+    default: super::binding_defaults,
+    ..Kind::PLAIN
+};

@@ -1,0 +1,11 @@
+//! DeviceClass: a named selection of devices.
+
+use crate::kind::Kind;
+
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    default: |o| {
+        crate::defaults::ensure(o, "spec");
+    },
+    ..Kind::CLUSTER
+};

@@ -1,0 +1,16 @@
+//! CSIStorageCapacity: space left for a class in a topology.
+
+use serde_json::Value;
+
+use crate::defaults::within;
+use crate::kind::Kind;
+
+pub(crate) static KIND: Kind = Kind {
+    default,
+    ..Kind::PLAIN
+};
+
+fn default(capacity: &mut Value) {
+    within(capacity, "capacity", crate::quantity::canonicalize);
+    within(capacity, "maximumVolumeSize", crate::quantity::canonicalize);
+}
