@@ -4,6 +4,7 @@
 //! Invariant: knows keys, bytes and revisions only; no Kubernetes type, no codec, no object semantics.
 
 pub mod embedded;
+pub mod etcd;
 
 use std::{fmt, time::Duration};
 
@@ -79,10 +80,10 @@ pub enum StoreError {
     /// A create found the key, or a compare-and-swap found another revision. `current` is what is there (`None`: no such key).
     #[error("conflict on {key}")]
     Conflict { key: String, current: Option<KeyValue> },
-    /// The revision asked for has been compacted away.
+    /// The revision asked for has been compacted away. `oldest` is 0 where the backend does not tell.
     #[error("required revision {requested} has been compacted, oldest is {oldest}")]
     Compacted { requested: Revision, oldest: Revision },
-    /// The revision asked for has not happened yet.
+    /// The revision asked for has not happened yet. `newest` is 0 where the backend does not tell.
     #[error("required revision {requested} is in the future, newest is {newest}")]
     Future { requested: Revision, newest: Revision },
     /// The store can't answer now; the operation may or may not have been carried out.
@@ -109,7 +110,8 @@ pub trait Store: Send + Sync + 'static {
     async fn put(&self, key: &str, value: Bytes, expected: Revision, ttl: Option<Duration>) -> Result<Revision>;
     /// Removes the key if its mod revision is `expected`; returns the revision of the removal.
     async fn delete(&self, key: &str, expected: Revision) -> Result<Revision>;
-    /// Every change under `prefix` after `after`, in order, without a gap to a `list` that returned `after`.
+    /// Every change under `prefix` after `after`, in order, without a gap to a `list` that returned `after`. Where `after`
+    /// has been compacted, the error comes from here or as the stream's first item.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<WatchStream>;
     /// The newest revision. Live watches report [`Event::Progress`] up to it soon after, so that a reader that must be
     /// fresh asks for the revision and then waits for its watch to get there.

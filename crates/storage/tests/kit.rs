@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use storage::{Event, ListOptions, Revision, Store, StoreError, WatchStream, embedded::Embedded};
+use storage::{
+    Event, ListOptions, Revision, Store, StoreError, WatchStream,
+    embedded::Embedded,
+    etcd::{Etcd, EtcdConfig},
+};
 
 type Db = Arc<dyn Store>;
 type Case = fn(Db) -> BoxFuture<'static, ()>;
@@ -42,6 +46,72 @@ async fn embedded_file() {
     }
 }
 
+#[tokio::test]
+async fn etcd() {
+    let Some(server) = EtcdServer::start() else {
+        eprintln!("SKIPPED: {ETCD} is not there");
+        return;
+    };
+    let db: Db = Arc::new(server.connect().await);
+    for (name, case) in CASES {
+        println!("{name}");
+        case(db.clone()).await;
+        for kv in db.list("/", ListOptions::default()).await.unwrap().items {
+            db.delete(&kv.key, kv.mod_revision).await.unwrap();
+        }
+    }
+    assert!(db.size().await.unwrap() > 0);
+}
+
+const ETCD: &str = "/usr/bin/etcd";
+
+/// A real etcd on loopback, ended and removed with the value.
+struct EtcdServer {
+    process: std::process::Child,
+    url: String,
+    _dir: tempfile::TempDir,
+}
+
+impl EtcdServer {
+    fn start() -> Option<Self> {
+        if !std::path::Path::new(ETCD).exists() {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let [client, peer] = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let [url, peer] = [client, peer].map(|socket| format!("http://{}", socket.local_addr().unwrap()));
+        let process = std::process::Command::new(ETCD)
+            .arg("--data-dir")
+            .arg(dir.path())
+            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
+            .spawn()
+            .unwrap();
+        Some(Self { process, url, _dir: dir })
+    }
+
+    async fn connect(&self) -> Etcd {
+        let config = EtcdConfig { servers: vec![self.url.clone()], ..EtcdConfig::default() };
+        let connected = async {
+            loop {
+                match Etcd::connect(config.clone()).await {
+                    Ok(store) => return store,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), connected).await.expect("etcd did not start")
+    }
+}
+
+impl Drop for EtcdServer {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
 // === the cases ===
 
 fn bytes(text: &str) -> Bytes {
@@ -53,10 +123,7 @@ async fn create(db: &Db, key: &str, value: &str) -> Revision {
 }
 
 async fn keys(db: &Db, prefix: &str, at: Option<Revision>) -> Vec<String> {
-    let options = ListOptions {
-        at,
-        ..ListOptions::default()
-    };
+    let options = ListOptions { at, ..ListOptions::default() };
     let page = db.list(prefix, options).await.unwrap();
     page.items.into_iter().map(|kv| kv.key).collect()
 }
@@ -71,18 +138,14 @@ async fn change(stream: &mut WatchStream) -> Event {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), next)
-        .await
-        .expect("no event")
+    tokio::time::timeout(Duration::from_secs(20), next).await.expect("no event")
 }
 
 async fn compare_and_swap(db: Db) {
     let created = create(&db, "/a/1", "one").await;
     let error = db.put("/a/1", bytes("again"), Revision(0), None).await;
     match error.unwrap_err() {
-        StoreError::Conflict {
-            current: Some(kv), ..
-        } => {
+        StoreError::Conflict { current: Some(kv), .. } => {
             assert_eq!((kv.value, kv.mod_revision), (bytes("one"), created));
         }
         other => panic!("{other}"),
@@ -93,32 +156,17 @@ async fn compare_and_swap(db: Db) {
     assert!(matches!(stale, Err(StoreError::Conflict { .. })));
     let (kv, revision) = db.get("/a/1").await.unwrap();
     let kv = kv.unwrap();
-    assert_eq!(
-        (kv.value, kv.mod_revision, kv.create_revision, revision),
-        (bytes("two"), changed, created, changed)
-    );
+    assert_eq!((kv.value, kv.mod_revision, kv.create_revision, revision), (bytes("two"), changed, created, changed));
     let absent = db.put("/a/2", bytes("x"), changed, None).await;
-    assert!(matches!(
-        absent,
-        Err(StoreError::Conflict { current: None, .. })
-    ));
+    assert!(matches!(absent, Err(StoreError::Conflict { current: None, .. })));
 }
 
 async fn deletes(db: Db) {
     let created = create(&db, "/a/1", "one").await;
     let absent = db.delete("/a/none", Revision(0)).await;
-    assert!(matches!(
-        absent,
-        Err(StoreError::Conflict { current: None, .. })
-    ));
+    assert!(matches!(absent, Err(StoreError::Conflict { current: None, .. })));
     let wrong = db.delete("/a/1", Revision(created.0 + 7)).await;
-    assert!(matches!(
-        wrong,
-        Err(StoreError::Conflict {
-            current: Some(_),
-            ..
-        })
-    ));
+    assert!(matches!(wrong, Err(StoreError::Conflict { current: Some(_), .. })));
     let deleted = db.delete("/a/1", created).await.unwrap();
     assert!(deleted > created);
     assert_eq!(db.get("/a/1").await.unwrap(), (None, deleted));
@@ -140,10 +188,7 @@ async fn list_and_watch(db: Db) {
         other => panic!("{other:?}"),
     }
     match change(&mut watch).await {
-        Event::Put {
-            kv,
-            prev: Some(prev),
-        } => {
+        Event::Put { kv, prev: Some(prev) } => {
             assert_eq!((kv.value, kv.mod_revision), (bytes("uno"), updated));
             assert_eq!((prev.value, prev.mod_revision), (bytes("one"), first));
         }
@@ -197,10 +242,7 @@ async fn lists_the_past(db: Db) {
     ] {
         assert_eq!(keys(&db, "/a/", Some(at)).await, expected, "at {at}");
     }
-    let options = ListOptions {
-        at: Some(r4),
-        ..ListOptions::default()
-    };
+    let options = ListOptions { at: Some(r4), ..ListOptions::default() };
     let page = db.list("/a/2", options).await.unwrap();
     assert_eq!(page.items[0].value, bytes("two"));
     assert_eq!(page.revision, r4);
@@ -212,16 +254,10 @@ async fn compaction(db: Db) {
     let gone = create(&db, "/a/gone", "x").await;
     db.delete("/a/gone", gone).await.unwrap();
     for n in 1..10 {
-        revision = db
-            .put("/a/1", bytes(&n.to_string()), revision, None)
-            .await
-            .unwrap();
+        revision = db.put("/a/1", bytes(&n.to_string()), revision, None).await.unwrap();
     }
     db.compact(revision).await.unwrap();
-    let options = ListOptions {
-        at: Some(first),
-        ..ListOptions::default()
-    };
+    let options = ListOptions { at: Some(first), ..ListOptions::default() };
     let error = db.list("/a/", options).await.unwrap_err();
     assert!(matches!(error, StoreError::Compacted { .. }), "{error}");
     let error = match db.watch("/a/", first).await {
@@ -233,20 +269,14 @@ async fn compaction(db: Db) {
     let mut watch = db.watch("/a/", revision).await.unwrap();
     let last = db.put("/a/1", bytes("x"), revision, None).await.unwrap();
     match change(&mut watch).await {
-        Event::Put {
-            kv,
-            prev: Some(prev),
-        } => assert_eq!((kv.mod_revision, prev.value), (last, bytes("9"))),
+        Event::Put { kv, prev: Some(prev) } => assert_eq!((kv.mod_revision, prev.value), (last, bytes("9"))),
         other => panic!("{other:?}"),
     }
 }
 
 async fn future(db: Db) {
     let now = create(&db, "/a/1", "x").await;
-    let options = ListOptions {
-        at: Some(Revision(now.0 + 100)),
-        ..ListOptions::default()
-    };
+    let options = ListOptions { at: Some(Revision(now.0 + 100)), ..ListOptions::default() };
     let error = db.list("/a/", options).await.unwrap_err();
     assert!(matches!(error, StoreError::Future { .. }), "{error}");
 }
@@ -280,9 +310,7 @@ async fn progress(db: Db) {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), reached)
-        .await
-        .expect("no progress");
+    tokio::time::timeout(Duration::from_secs(20), reached).await.expect("no progress");
 }
 
 async fn concurrent_writers(db: Db) {
@@ -292,10 +320,7 @@ async fn concurrent_writers(db: Db) {
         async move {
             let mut last = Revision(0);
             for n in 0..20 {
-                last = db
-                    .put(&format!("/c/{writer}"), bytes(&n.to_string()), last, None)
-                    .await
-                    .unwrap();
+                last = db.put(&format!("/c/{writer}"), bytes(&n.to_string()), last, None).await.unwrap();
             }
         }
     });
@@ -363,10 +388,7 @@ async fn a_slow_watch_ends_with_an_error_and_an_idle_one_lives() {
     let mut idle = db.watch("/b/", start).await.unwrap();
     let mut last = Revision(0);
     for n in 0..10 {
-        last = db
-            .put("/a/1", bytes(&n.to_string()), last, None)
-            .await
-            .unwrap();
+        last = db.put("/a/1", bytes(&n.to_string()), last, None).await.unwrap();
     }
     db.compact(last).await.unwrap();
     let error = slow.next().await.unwrap().unwrap_err();

@@ -59,19 +59,14 @@ struct Receiver {
 
 impl Hub {
     pub(super) fn new(state: Mvcc) -> Self {
-        Self {
-            state,
-            ..Self::default()
-        }
+        Self { state, ..Self::default() }
     }
 
     /// Makes a batch true and wakes whom it concerns.
     pub(super) fn publish(&mut self, batch: &Batch) {
         self.state.apply(batch);
         for watch in self.watches.values_mut().filter(|w| w.behind.is_none()) {
-            let first = batch
-                .records()
-                .find(|(_, record)| record.key.starts_with(&watch.prefix));
+            let first = batch.records().find(|(_, record)| record.key.starts_with(&watch.prefix));
             if let Some((revision, _)) = first {
                 watch.behind = Some(revision);
                 watch.notify.notify_one();
@@ -93,9 +88,7 @@ impl Hub {
     /// Whether some watch has not reported the newest revision, nor been asked to.
     pub(super) fn lagging(&self) -> bool {
         let current = self.state.current();
-        self.watches
-            .values()
-            .any(|watch| watch.reported < current && !watch.wanted)
+        self.watches.values().any(|watch| watch.reported < current && !watch.wanted)
     }
 
     pub(super) fn compact(&mut self, revision: u64, gone: &[u64]) {
@@ -168,13 +161,7 @@ pub(super) fn watch(hub: &Arc<RwLock<Hub>>, prefix: &str, after: Revision) -> Re
         },
     );
     drop(guard);
-    let receiver = Receiver {
-        hub: hub.clone(),
-        id,
-        notify,
-        ready: VecDeque::new(),
-        failed: false,
-    };
+    let receiver = Receiver { hub: hub.clone(), id, notify, ready: VecDeque::new(), failed: false };
     Ok(futures::stream::unfold(receiver, |mut receiver| async {
         let item = receiver.next().await?;
         Some((item, receiver))

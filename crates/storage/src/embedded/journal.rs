@@ -25,9 +25,9 @@ impl Journal {
     pub(super) fn open(path: &Path) -> Result<(Self, Mvcc)> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let db = builder.create(path).map_err(|error| {
-            StoreError::Unavailable(format!("opening {}: {error}", path.display()))
-        })?;
+        let db = builder
+            .create(path)
+            .map_err(|error| StoreError::Unavailable(format!("opening {}: {error}", path.display())))?;
         let write = db.begin_write().map_err(failed)?;
         {
             write.open_table(LOG).map_err(failed)?;
@@ -56,8 +56,7 @@ impl Journal {
             let mut log = write.open_table(LOG).map_err(failed)?;
             let mut meta = write.open_table(META).map_err(failed)?;
             for (revision, record) in batch.records() {
-                log.insert(revision, encode(record).as_slice())
-                    .map_err(failed)?;
+                log.insert(revision, encode(record).as_slice()).map_err(failed)?;
                 meta.insert("revision", revision).map_err(failed)?;
             }
         }
@@ -82,17 +81,15 @@ impl Journal {
 fn load(db: &Database) -> Result<Mvcc> {
     let read = db.begin_read().map_err(failed)?;
     let meta = read.open_table(META).map_err(failed)?;
-    let counter = |name: &str| -> Result<u64> {
-        Ok(meta.get(name).map_err(failed)?.map_or(0, |v| v.value()))
-    };
+    let counter = |name: &str| -> Result<u64> { Ok(meta.get(name).map_err(failed)?.map_or(0, |v| v.value())) };
     let (current, compacted) = (counter("revision")?, counter("compacted")?);
     let log = read.open_table(LOG).map_err(failed)?;
     let mut records = Vec::new();
     for entry in log.iter().map_err(failed)? {
         let (revision, bytes) = entry.map_err(failed)?;
         let revision = revision.value();
-        let record = decode(bytes.value())
-            .ok_or_else(|| StoreError::Corrupt(format!("record {revision} can't be read")))?;
+        let record =
+            decode(bytes.value()).ok_or_else(|| StoreError::Corrupt(format!("record {revision} can't be read")))?;
         records.push((revision, record));
     }
     Ok(Mvcc::restore(current, compacted, records.into_iter()))
@@ -148,11 +145,7 @@ mod tests {
             prev: 9,
             expires: Some(1_700_000_000_000),
         };
-        let removal = Record {
-            value: None,
-            expires: None,
-            ..put.clone()
-        };
+        let removal = Record { value: None, expires: None, ..put.clone() };
         for record in [put, removal] {
             let bytes = encode(&record);
             assert_eq!(decode(&bytes), Some(record));

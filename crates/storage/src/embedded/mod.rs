@@ -66,10 +66,7 @@ struct Clock {
 impl Clock {
     fn new() -> Self {
         let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        Self {
-            start: Instant::now(),
-            start_ms: since_epoch.as_millis() as u64,
-        }
+        Self { start: Instant::now(), start_ms: since_epoch.as_millis() as u64 }
     }
 
     fn now_ms(&self) -> u64 {
@@ -94,33 +91,21 @@ impl Embedded {
     pub async fn open(data_dir: impl AsRef<Path>) -> Result<Self> {
         let dir = data_dir.as_ref().to_owned();
         let opened = tokio::task::spawn_blocking(move || {
-            std::fs::create_dir_all(&dir).map_err(|error| {
-                StoreError::Unavailable(format!("creating {}: {error}", dir.display()))
-            })?;
+            std::fs::create_dir_all(&dir)
+                .map_err(|error| StoreError::Unavailable(format!("creating {}: {error}", dir.display())))?;
             let path = dir.join(FILE);
             let (journal, state) = Journal::open(&path)?;
             let hub = Arc::new(RwLock::new(Hub::new(state)));
             Ok((hub.clone(), Writer::file(journal, hub)?, path))
         });
-        let (hub, writer, path) = opened
-            .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))??;
+        let (hub, writer, path) = opened.await.map_err(|error| StoreError::Unavailable(error.to_string()))??;
         Ok(Self::start(hub, writer, Some(path)))
     }
 
     fn start(hub: Arc<RwLock<Hub>>, writer: Writer, path: Option<PathBuf>) -> Self {
-        let core = Arc::new(Core {
-            hub,
-            writer,
-            clock: Clock::new(),
-            path,
-            expiry_changed: Arc::new(Notify::new()),
-        });
+        let core = Arc::new(Core { hub, writer, clock: Clock::new(), path, expiry_changed: Arc::new(Notify::new()) });
         let janitor = tokio::spawn(keep_house(Arc::downgrade(&core)));
-        Self {
-            core,
-            _janitor: AbortOnDropHandle::new(janitor),
-        }
+        Self { core, _janitor: AbortOnDropHandle::new(janitor) }
     }
 }
 
@@ -141,13 +126,7 @@ impl Store for Embedded {
         self.core.hub.read().state.list(prefix, &options)
     }
 
-    async fn put(
-        &self,
-        key: &str,
-        value: Bytes,
-        expected: Revision,
-        ttl: Option<Duration>,
-    ) -> Result<Revision> {
+    async fn put(&self, key: &str, value: Bytes, expected: Revision, ttl: Option<Duration>) -> Result<Revision> {
         let write = Write::Put {
             key: key.to_owned(),
             value,
@@ -162,10 +141,7 @@ impl Store for Embedded {
     }
 
     async fn delete(&self, key: &str, expected: Revision) -> Result<Revision> {
-        let write = Write::Delete {
-            key: key.to_owned(),
-            expected: expected.0,
-        };
+        let write = Write::Delete { key: key.to_owned(), expected: expected.0 };
         self.core.writer.run(Op::Write(write)).await.map(Revision)
     }
 
@@ -206,10 +182,7 @@ impl Core {
     async fn compact(&self, revision: Revision) -> Result<()> {
         let newest = Revision(self.hub.read().state.current());
         if revision > newest {
-            return Err(StoreError::Future {
-                requested: revision,
-                newest,
-            });
+            return Err(StoreError::Future { requested: revision, newest });
         }
         self.writer.run(Op::Compact(revision.0)).await.map(drop)
     }
@@ -240,9 +213,8 @@ async fn keep_house(core: Weak<Core>) {
     // The newest revision one interval ago: what happened since stays.
     let mut compact_to = Revision(0);
     loop {
-        let Some((expiry, expiry_changed)) = core
-            .upgrade()
-            .map(|core| (core.next_expiry(), core.expiry_changed.clone()))
+        let Some((expiry, expiry_changed)) =
+            core.upgrade().map(|core| (core.next_expiry(), core.expiry_changed.clone()))
         else {
             return;
         };

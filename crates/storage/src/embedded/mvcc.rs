@@ -32,16 +32,8 @@ pub(super) struct Record {
 /// A write that was asked for. Revisions are the ones that the key must stand at (0: absent).
 #[derive(Clone, Debug)]
 pub(super) enum Write {
-    Put {
-        key: String,
-        value: Bytes,
-        expected: u64,
-        expires: Option<u64>,
-    },
-    Delete {
-        key: String,
-        expected: u64,
-    },
+    Put { key: String, value: Bytes, expected: u64, expires: Option<u64> },
+    Delete { key: String, expected: u64 },
 }
 
 /// Writes that were accepted but are not yet true, in revision order from `first`.
@@ -70,10 +62,7 @@ pub(super) struct Mvcc {
 
 impl Batch {
     pub(super) fn new(state: &Mvcc) -> Self {
-        Self {
-            first: state.current + 1,
-            ..Self::default()
-        }
+        Self { first: state.current + 1, ..Self::default() }
     }
 
     /// The accepted writes with their revisions.
@@ -92,12 +81,7 @@ impl Batch {
     /// Checks `write` against the state after this batch and takes it in.
     pub(super) fn accept(&mut self, state: &Mvcc, write: Write) -> Result<u64> {
         let (key, expected, value, expires) = match write {
-            Write::Put {
-                key,
-                value,
-                expected,
-                expires,
-            } => (key, expected, Some(value), expires),
+            Write::Put { key, value, expected, expires } => (key, expected, Some(value), expires),
             Write::Delete { key, expected } => (key, expected, None, None),
         };
         let head = match self.heads.get(key.as_str()) {
@@ -116,13 +100,7 @@ impl Batch {
             None => (Arc::from(key), revision),
         };
         self.heads.insert(key.clone(), revision);
-        self.records.push(Arc::new(Record {
-            key,
-            value,
-            create,
-            prev: at,
-            expires,
-        }));
+        self.records.push(Arc::new(Record { key, value, create, prev: at, expires }));
         Ok(revision)
     }
 }
@@ -148,15 +126,8 @@ impl Record {
 
 impl Mvcc {
     /// The state from what was stored. `records` come in revision order.
-    pub(super) fn restore(
-        current: u64,
-        compacted: u64,
-        records: impl Iterator<Item = (u64, Record)>,
-    ) -> Self {
-        let mut state = Self {
-            compacted,
-            ..Self::default()
-        };
+    pub(super) fn restore(current: u64, compacted: u64, records: impl Iterator<Item = (u64, Record)>) -> Self {
+        let mut state = Self { compacted, ..Self::default() };
         for (revision, record) in records {
             state.insert(revision, Arc::new(record));
         }
@@ -216,16 +187,10 @@ impl Mvcc {
     /// Checks that the state at (or the history after) `requested` is known.
     pub(super) fn check(&self, requested: Revision) -> Result<()> {
         if requested.0 > self.current {
-            return Err(StoreError::Future {
-                requested,
-                newest: Revision(self.current),
-            });
+            return Err(StoreError::Future { requested, newest: Revision(self.current) });
         }
         if requested.0 < self.compacted {
-            return Err(StoreError::Compacted {
-                requested,
-                oldest: Revision(self.compacted),
-            });
+            return Err(StoreError::Compacted { requested, oldest: Revision(self.compacted) });
         }
         Ok(())
     }
@@ -249,20 +214,15 @@ impl Mvcc {
             .range::<str, _>(bounds)
             .filter(|(_, revision)| **revision != 0)
             .map(|(key, revision)| (key, *revision));
-        let mut page = ListPage {
-            items: Vec::new(),
-            revision: at,
-            remaining: 0,
-        };
+        let mut page = ListPage { items: Vec::new(), revision: at, remaining: 0 };
         for (key, revision) in merge(live, undone) {
             if options.limit != 0 && page.items.len() == options.limit {
                 page.remaining += 1;
                 continue;
             }
             let item = self.log.get(&revision).and_then(|r| r.key_value(revision));
-            page.items.push(item.ok_or_else(|| {
-                StoreError::Corrupt(format!("{key} at revision {revision} is missing"))
-            })?);
+            page.items
+                .push(item.ok_or_else(|| StoreError::Corrupt(format!("{key} at revision {revision} is missing")))?);
         }
         Ok(page)
     }
@@ -294,16 +254,10 @@ impl Mvcc {
     }
 
     fn event(&self, revision: u64, record: &Record) -> Option<Event> {
-        let prev = self
-            .log
-            .get(&record.prev)
-            .and_then(|old| old.key_value(record.prev));
+        let prev = self.log.get(&record.prev).and_then(|old| old.key_value(record.prev));
         match record.key_value(revision) {
             Some(kv) => Some(Event::Put { kv, prev }),
-            None => prev.map(|prev| Event::Delete {
-                prev,
-                revision: Revision(revision),
-            }),
+            None => prev.map(|prev| Event::Delete { prev, revision: Revision(revision) }),
         }
     }
 
@@ -344,10 +298,7 @@ impl Mvcc {
             .iter()
             .take_while(|(when, _)| *when <= now)
             .filter_map(|(_, revision)| {
-                Some(Write::Delete {
-                    key: self.log.get(revision)?.key.to_string(),
-                    expected: *revision,
-                })
+                Some(Write::Delete { key: self.log.get(revision)?.key.to_string(), expected: *revision })
             })
             .collect()
     }

@@ -49,10 +49,7 @@ impl Writer {
                 }
             })
             .map_err(|error| StoreError::Unavailable(format!("starting the writer: {error}")))?;
-        Ok(Self::File {
-            queue: Some(queue),
-            thread: Some(thread),
-        })
+        Ok(Self::File { queue: Some(queue), thread: Some(thread) })
     }
 
     /// Carries out one operation; true and durable when it returns.
@@ -62,10 +59,7 @@ impl Writer {
             Self::File { queue, .. } => queue.as_ref().ok_or_else(closed)?,
         };
         let (answer, answered) = oneshot::channel();
-        queue
-            .send(Request { op, answer })
-            .await
-            .map_err(|_| closed())?;
+        queue.send(Request { op, answer }).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
 }
