@@ -1,0 +1,356 @@
+//! Shared informers: one LIST+WATCH per kind and selection in a process, one store, many handlers.
+//!
+//! kube's `watcher` speaks the protocol (pages, bookmarks, resuming, 410); here its events become store changes and
+//! [`Event`]s. After a relist, objects that were not listed any more are reported as deleted, with their last known state; an
+//! object that was replaced by one of the same name (another uid) is reported as deleted, then added. An unchanged object is not
+//! reported, and there is no periodic resync. Handlers run in the informer's task, in the order in which they were added, and
+//! must be quick: usually they put a key on a queue. A handler that panics is logged and skipped.
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use futures::StreamExt;
+use api_types::k8s_openapi::NamespaceResourceScope;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, PartialObjectMeta},
+    runtime::watcher,
+};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{ObjectKey, Store, WorkQueue, backoff::Backoff};
+
+/// What an object must be to be watched; every k8s-openapi kind is.
+pub trait Object: kube::Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+impl<K: kube::Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Object for K {}
+
+/// A change in an informer's store. The store already shows the new state when handlers see it.
+#[derive(Clone, Debug)]
+pub enum Event<K> {
+    /// A new object (or one that existed when the handler was added).
+    Added(Arc<K>),
+    /// A changed object, with the state before.
+    Updated {
+        /// The state before.
+        old: Arc<K>,
+        /// The state now.
+        new: Arc<K>,
+    },
+    /// A deleted object in its last known state (not necessarily its final one, when the deletion was noticed by a relist).
+    Deleted(Arc<K>),
+}
+
+impl<K> Event<K> {
+    /// The object in its newest known state.
+    pub fn object(&self) -> &Arc<K> {
+        match self {
+            Self::Added(object) | Self::Deleted(object) | Self::Updated { new: object, .. } => object,
+        }
+    }
+
+    /// The state before: none for an added object, the last one for a deleted.
+    pub fn old(&self) -> Option<&Arc<K>> {
+        match self {
+            Self::Added(_) => None,
+            Self::Updated { old, .. } | Self::Deleted(old) => Some(old),
+        }
+    }
+
+    /// Whether the object is gone.
+    pub fn is_deleted(&self) -> bool {
+        matches!(self, Self::Deleted(_))
+    }
+}
+
+/// Which objects of a kind an informer holds. The default is all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Selection {
+    labels: Option<String>,
+    fields: Option<String>,
+}
+
+impl Selection {
+    /// Only objects that a label selector (in its string form) matches.
+    pub fn labels(mut self, selector: &str) -> Self {
+        self.labels = Some(selector.to_owned());
+        self
+    }
+
+    /// Only objects that a field selector (in its string form) matches.
+    pub fn fields(mut self, selector: &str) -> Self {
+        self.fields = Some(selector.to_owned());
+        self
+    }
+
+    fn watcher_config(&self) -> watcher::Config {
+        watcher::Config { label_selector: self.labels.clone(), field_selector: self.fields.clone(), ..watcher::Config::default() }
+    }
+}
+
+type Handler<K> = Box<dyn Fn(&Event<K>) + Send + Sync>;
+type Transform<K> = fn(&mut K);
+
+struct Inner<K> {
+    store: Store<K>,
+    transform: Option<Transform<K>>,
+    /// Held while a change is applied and reported, so that a handler added meanwhile sees each object once.
+    handlers: Mutex<Vec<Handler<K>>>,
+    synced: watch::Sender<bool>,
+    stop: CancellationToken,
+}
+
+/// A handle to a running informer. Cheap to clone; the informer runs until the factory's token is cancelled or [`Self::stop`].
+pub struct SharedInformer<K>(Arc<Inner<K>>);
+
+impl<K> Clone for SharedInformer<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Object> SharedInformer<K> {
+    fn new(transform: Option<Transform<K>>, stop: CancellationToken) -> Self {
+        let synced = watch::Sender::new(false);
+        Self(Arc::new(Inner { store: Store::default(), transform, handlers: Mutex::default(), synced, stop }))
+    }
+
+    /// The store; reading it before [`Self::synced`] shows a part.
+    pub fn store(&self) -> &Store<K> {
+        &self.0.store
+    }
+
+    /// Adds an index to the store and returns the informer: `informers.informer::<Pod>().index("node", pod_node)`.
+    pub fn index(self, name: &'static str, values: fn(&K) -> Vec<String>) -> Self {
+        self.0.store.add_index(name, values);
+        self
+    }
+
+    /// Adds a handler. It first gets `Added` for each object that the store already has. It must not add handlers itself.
+    pub fn on_event(&self, handler: impl Fn(&Event<K>) + Send + Sync + 'static) {
+        let mut handlers = self.0.handlers.lock();
+        let handler: Handler<K> = Box::new(handler);
+        for object in self.0.store.list() {
+            call(&handler, &Event::Added(object));
+        }
+        handlers.push(handler);
+    }
+
+    /// Puts the key of each changed object on a queue.
+    pub fn enqueue_to(&self, queue: &WorkQueue<ObjectKey>) {
+        let queue = queue.clone();
+        self.on_event(move |event| queue.add(ObjectKey::of(event.object().as_ref())));
+    }
+
+    /// Whether the initial list is in the store and was reported to the handlers.
+    pub fn has_synced(&self) -> bool {
+        *self.0.synced.borrow()
+    }
+
+    /// Waits until [`Self::has_synced`]; false when the informer was stopped before.
+    pub async fn synced(&self) -> bool {
+        let mut synced = self.0.synced.subscribe();
+        tokio::select! {
+            biased;
+            () = self.0.stop.cancelled() => false,
+            result = synced.wait_for(|done| *done) => result.is_ok(),
+        }
+    }
+
+    /// Stops the watch. The store stays readable in its last state.
+    pub fn stop(&self) {
+        self.0.stop.cancel();
+    }
+
+    fn report(handlers: &[Handler<K>], event: &Event<K>) {
+        for handler in handlers {
+            call(handler, event);
+        }
+    }
+
+    fn upsert(&self, mut object: K) -> ObjectKey {
+        object.meta_mut().managed_fields = None;
+        if let Some(transform) = self.0.transform {
+            transform(&mut object);
+        }
+        let (key, new) = (ObjectKey::of(&object), Arc::new(object));
+        let handlers = self.0.handlers.lock();
+        match self.0.store.insert(key.clone(), new.clone()) {
+            None => Self::report(&handlers, &Event::Added(new)),
+            Some(old) if old.meta().uid != new.meta().uid => {
+                Self::report(&handlers, &Event::Deleted(old));
+                Self::report(&handlers, &Event::Added(new));
+            }
+            Some(old) if old.meta().resource_version != new.meta().resource_version => {
+                Self::report(&handlers, &Event::Updated { old, new });
+            }
+            Some(_) => {}
+        }
+        key
+    }
+
+    fn delete(&self, key: &ObjectKey, last: Option<K>) {
+        let handlers = self.0.handlers.lock();
+        let Some(old) = self.0.store.remove(key) else { return };
+        Self::report(&handlers, &Event::Deleted(last.map_or(old, Arc::new)));
+    }
+
+    /// Applies one watcher event. `listed` collects the keys of a list in progress.
+    fn apply(&self, event: watcher::Event<K>, listed: &mut BTreeSet<ObjectKey>) {
+        match event {
+            watcher::Event::Init => listed.clear(),
+            watcher::Event::InitApply(object) => {
+                listed.insert(self.upsert(object));
+            }
+            watcher::Event::InitDone => {
+                for key in self.0.store.keys().iter().filter(|key| !listed.contains(key)) {
+                    self.delete(key, None);
+                }
+                listed.clear();
+                self.0.synced.send_replace(true);
+            }
+            watcher::Event::Apply(object) => {
+                self.upsert(object);
+            }
+            watcher::Event::Delete(object) => self.delete(&ObjectKey::of(&object), Some(object)),
+        }
+    }
+
+    async fn run(self, api: Api<K>, config: watcher::Config) {
+        let mut events = Box::pin(watcher(api, config));
+        let (mut listed, mut backoff) = (BTreeSet::new(), Backoff::reflector());
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = self.0.stop.cancelled() => return,
+                next = events.next() => next,
+            };
+            match next {
+                Some(Ok(event)) => {
+                    self.apply(event, &mut listed);
+                    backoff.reset();
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(kind = std::any::type_name::<K>(), %error, "watch failed");
+                    tokio::select! {
+                        biased;
+                        () = self.0.stop.cancelled() => return,
+                        () = tokio::time::sleep(backoff.next_delay()) => {}
+                    }
+                }
+                None => return,
+            }
+        }
+    }
+}
+
+fn call<K>(handler: &Handler<K>, event: &Event<K>) {
+    if catch_unwind(AssertUnwindSafe(|| handler(event))).is_err() {
+        tracing::error!(kind = std::any::type_name::<K>(), "informer handler panicked");
+    }
+}
+
+struct Factory {
+    client: Client,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    running: Mutex<Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    /// By type and path of the resource, and selection.
+    informers: BTreeMap<(&'static str, String, Selection), Entry>,
+    /// By type name.
+    transforms: BTreeMap<&'static str, Box<dyn Any + Send + Sync>>,
+}
+
+struct Entry {
+    informer: Box<dyn Any + Send + Sync>,
+    synced: watch::Receiver<bool>,
+    stop: CancellationToken,
+}
+
+/// The factory of a process's informers. Cheap to clone.
+#[derive(Clone)]
+pub struct Informers(Arc<Factory>);
+
+impl Informers {
+    /// A factory whose informers watch through `client` until `shutdown`; their tasks are tracked by `tasks`.
+    pub fn new(client: Client, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
+        Self(Arc::new(Factory { client, tasks, shutdown, running: Mutex::default() }))
+    }
+
+    /// The informer of all objects of a kind. The first call starts its watch.
+    pub fn informer<K: Object + kube::Resource<DynamicType = ()>>(&self) -> SharedInformer<K> {
+        self.informer_of(Selection::default())
+    }
+
+    /// The informer of some objects of a kind.
+    pub fn informer_of<K: Object + kube::Resource<DynamicType = ()>>(&self, selection: Selection) -> SharedInformer<K> {
+        self.start(Api::all(self.0.client.clone()), selection)
+    }
+
+    /// The informer of some objects of a kind in one namespace (what a namespaced role allows).
+    pub fn informer_in<K>(&self, namespace: &str, selection: Selection) -> SharedInformer<K>
+    where
+        K: Object + kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        self.start(Api::namespaced(self.0.client.clone(), namespace), selection)
+    }
+
+    /// An informer of a kind known at run time that holds only the objects' metadata.
+    pub fn metadata_informer(&self, resource: &ApiResource) -> SharedInformer<PartialObjectMeta<DynamicObject>> {
+        self.start(Api::all_with(self.0.client.clone(), resource), Selection::default())
+    }
+
+    /// Drops what a process does not need of each object of a kind (managed fields are always dropped). Call it before the
+    /// kind's first informer.
+    pub fn trim<K: Object>(&self, transform: fn(&mut K)) {
+        let previous = self.0.running.lock().transforms.insert(std::any::type_name::<K>(), Box::new(transform));
+        debug_assert!(previous.is_none(), "two transforms for {}", std::any::type_name::<K>());
+    }
+
+    /// Waits for the initial lists of all informers started so far; false when shutdown came first.
+    pub async fn wait_for_sync(&self) -> bool {
+        let waits: Vec<_> = self.0.running.lock().informers.values().map(|e| (e.synced.clone(), e.stop.clone())).collect();
+        for (mut synced, stop) in waits {
+            tokio::select! {
+                biased;
+                () = self.0.shutdown.cancelled() => return false,
+                () = stop.cancelled() => {}
+                _ = synced.wait_for(|done| *done) => {}
+            }
+        }
+        true
+    }
+
+    /// The client that informers use.
+    pub fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    fn start<K: Object>(&self, api: Api<K>, selection: Selection) -> SharedInformer<K> {
+        let mut running = self.0.running.lock();
+        let key = (std::any::type_name::<K>(), api.resource_url().to_owned(), selection);
+        if let Some(entry) = running.informers.get(&key)
+            && !entry.stop.is_cancelled()
+            && let Some(informer) = entry.informer.downcast_ref::<SharedInformer<K>>()
+        {
+            return informer.clone();
+        }
+        let transform = running.transforms.get(key.0).and_then(|t| t.downcast_ref::<Transform<K>>()).copied();
+        let informer = SharedInformer::<K>::new(transform, self.0.shutdown.child_token());
+        self.0.tasks.spawn(informer.clone().run(api, key.2.watcher_config()));
+        let (synced, stop) = (informer.0.synced.subscribe(), informer.0.stop.clone());
+        running.informers.insert(key, Entry { informer: Box::new(informer.clone()), synced, stop });
+        informer
+    }
+}
