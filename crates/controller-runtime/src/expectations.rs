@@ -33,7 +33,8 @@ impl Expectations {
     pub fn expect(&self, key: &ObjectKey, creations: usize, deletions: impl IntoIterator<Item = String>) {
         let mut all = self.0.lock();
         let now = Instant::now();
-        let expected = all.entry(key.clone()).or_insert_with(|| Expected { creations: 0, deletions: BTreeSet::new(), since: now });
+        let expected =
+            all.entry(key.clone()).or_insert_with(|| Expected { creations: 0, deletions: BTreeSet::new(), since: now });
         expected.creations = expected.creations.max(0) + i64::try_from(creations).unwrap_or(i64::MAX);
         expected.deletions.extend(deletions);
         expected.since = now;

@@ -14,8 +14,8 @@ use std::{
     sync::Arc,
 };
 
-use futures::StreamExt;
 use api_types::k8s_openapi::NamespaceResourceScope;
+use futures::StreamExt;
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, PartialObjectMeta},
@@ -91,7 +91,11 @@ impl Selection {
     }
 
     fn watcher_config(&self) -> watcher::Config {
-        watcher::Config { label_selector: self.labels.clone(), field_selector: self.fields.clone(), ..watcher::Config::default() }
+        watcher::Config {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            ..watcher::Config::default()
+        }
     }
 }
 
@@ -320,7 +324,8 @@ impl Informers {
 
     /// Waits for the initial lists of all informers started so far; false when shutdown came first.
     pub async fn wait_for_sync(&self) -> bool {
-        let waits: Vec<_> = self.0.running.lock().informers.values().map(|e| (e.synced.clone(), e.stop.clone())).collect();
+        let waits: Vec<_> =
+            self.0.running.lock().informers.values().map(|e| (e.synced.clone(), e.stop.clone())).collect();
         for (mut synced, stop) in waits {
             tokio::select! {
                 biased;

@@ -171,7 +171,8 @@ impl Candidate {
 
     fn is_held_by_another(&self, spec: &LeaseSpec) -> bool {
         let held = spec.holder_identity.as_deref().is_some_and(|holder| !holder.is_empty());
-        let duration = Duration::from_secs(spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or_default());
+        let duration =
+            Duration::from_secs(spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or_default());
         held && self.seen.as_ref().is_some_and(|(_, at)| at.elapsed() < duration)
     }
 

@@ -100,7 +100,8 @@ mod tests {
     use api_types::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     fn meta(owner: Option<&str>, deleting: bool) -> ObjectMeta {
-        let owner = owner.map(|uid| vec![OwnerReference { uid: uid.into(), controller: Some(true), ..Default::default() }]);
+        let owner =
+            owner.map(|uid| vec![OwnerReference { uid: uid.into(), controller: Some(true), ..Default::default() }]);
         let deleted = deleting.then(|| Time(component_base::clock::now()));
         ObjectMeta { owner_references: owner, deletion_timestamp: deleted, ..Default::default() }
     }

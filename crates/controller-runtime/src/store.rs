@@ -97,7 +97,9 @@ impl<K> Store<K> {
     /// When no index of that name was added: a programming error that the first use shows.
     pub fn by_index(&self, index: &'static str, value: &str) -> Vec<Arc<K>> {
         let inner = self.0.read();
-        let Some(index) = inner.indexes.iter().find(|i| i.name == index) else { panic!("no index {index} on this store") };
+        let Some(index) = inner.indexes.iter().find(|i| i.name == index) else {
+            panic!("no index {index} on this store")
+        };
         let Some(keys) = index.keys.get(value) else { return Vec::new() };
         keys.iter().filter_map(|key| inner.objects.get(key).cloned()).collect()
     }
@@ -177,7 +179,11 @@ mod tests {
     #[test]
     fn lists_one_namespace_only() {
         let store = Store::<u8>::default();
-        for (n, key) in [ObjectKey::new("a", "z"), ObjectKey::new("b", "a"), ObjectKey::new("b", "b"), ObjectKey::new("ba", "a")].into_iter().enumerate() {
+        for (n, key) in
+            [ObjectKey::new("a", "z"), ObjectKey::new("b", "a"), ObjectKey::new("b", "b"), ObjectKey::new("ba", "a")]
+                .into_iter()
+                .enumerate()
+        {
             store.insert(key, Arc::new(n as u8));
         }
         assert_eq!(store.list_in("b"), [Arc::new(1), Arc::new(2)]);

@@ -59,8 +59,11 @@ impl Correlator {
             return Verdict::Drop;
         }
         let key = (similar, (!combined).then(|| report.message.clone()));
-        let message =
-            if combined { format!("(combined from similar events): {}", report.message) } else { report.message.clone() };
+        let message = if combined {
+            format!("(combined from similar events): {}", report.message)
+        } else {
+            report.message.clone()
+        };
         let known = self.written.get(&key).cloned();
         Verdict::Write { key, message, known }
     }
