@@ -8,8 +8,12 @@
 
 pub mod config;
 pub mod host;
+mod pod;
+mod pods;
 mod run;
 pub mod runtime;
+mod spec;
+mod status;
 
 pub use config::Config;
 pub use run::run;

@@ -35,6 +35,7 @@ impl HollowHost {
             os_image: "Hollow".into(),
             architecture: "amd64".into(),
             swap: 0,
+            cgroup_v2: true,
         };
         Self { machine, state: Mutex::default() }
     }

@@ -33,6 +33,8 @@ pub struct Machine {
     pub os_image: String,
     /// Go's name of the architecture ("amd64").
     pub architecture: String,
+    /// Whether cgroups are v2 (unified).
+    pub cgroup_v2: bool,
 }
 
 /// Room on a file system.

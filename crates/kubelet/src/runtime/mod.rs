@@ -4,6 +4,7 @@
 //! gRPC code, because "not found" is an answer here, not a failure.
 
 pub mod cri;
+pub mod view;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;

@@ -1,0 +1,5 @@
+//! Pod status: computed in [`generate`], written to the API by [`manager`] alone.
+
+pub mod conditions;
+pub mod containers;
+pub mod generate;
