@@ -3,9 +3,17 @@
 //!
 //! Invariant: pure; opens no file and no socket, reads no clock.
 
+pub mod duration;
 mod field_error;
+pub mod json;
+pub mod protobuf;
+pub mod quantity;
+pub mod schema;
 mod status;
+pub mod time;
+pub mod yaml;
 
 pub use field_error::{FieldError, FieldErrorKind, Path};
 pub use k8s_openapi;
+pub use quantity::Quantity;
 pub use status::{ApiError, Cause, Details};

@@ -1,0 +1,234 @@
+//! YAML in and out. Input goes through the same document form as JSON; output has sorted keys, as sigs.k8s.io/yaml
+//! prints.
+
+use serde_json::Value;
+
+use crate::json::{DecodeError, Decoded, Doc, SyntaxError, decode_doc};
+use crate::schema::Type;
+
+/// Parses one YAML document.
+pub fn parse(text: &[u8]) -> Result<Doc<'static>, SyntaxError> {
+    serde_yaml::from_slice(text).map_err(|e| SyntaxError(format!("yaml: {e}")))
+}
+
+/// Decodes one YAML document against a schema, like [`crate::json::decode`].
+pub fn decode(text: &[u8], schema: &Type) -> Result<Decoded, DecodeError> {
+    decode_doc(&parse(text)?, schema)
+}
+
+/// Prints a normalized value.
+pub fn encode(value: &Value, out: &mut Vec<u8>) {
+    Emitter { out }.block(value, 0, false);
+}
+
+struct Emitter<'o> {
+    out: &'o mut Vec<u8>,
+}
+
+impl Emitter<'_> {
+    /// A value at the start of a line (or after `- `, when `inline`).
+    fn block(&mut self, value: &Value, indent: usize, inline: bool) {
+        match value {
+            Value::Object(entries) if !entries.is_empty() => {
+                for (index, (key, entry)) in entries.iter().enumerate() {
+                    if index > 0 || !inline {
+                        self.spaces(indent);
+                    }
+                    self.out.extend(scalar_text(key, indent).as_bytes());
+                    self.out.push(b':');
+                    self.after_key(entry, indent);
+                }
+            }
+            Value::Array(items) if !items.is_empty() => {
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 || !inline {
+                        self.spaces(indent);
+                    }
+                    self.out.extend(b"- ");
+                    self.block(item, indent + 2, true);
+                }
+            }
+            _ => self.flow(value, indent),
+        }
+    }
+
+    fn after_key(&mut self, entry: &Value, indent: usize) {
+        match entry {
+            Value::Object(inner) if !inner.is_empty() => {
+                self.out.push(b'\n');
+                self.block(entry, indent + 2, false);
+            }
+            // Lists are not indented below their key.
+            Value::Array(items) if !items.is_empty() => {
+                self.out.push(b'\n');
+                self.block(entry, indent, false);
+            }
+            _ => {
+                self.out.push(b' ');
+                self.flow(entry, indent + 2);
+            }
+        }
+    }
+
+    fn flow(&mut self, value: &Value, indent: usize) {
+        let text = match value {
+            Value::Null => "null".to_owned(),
+            Value::Bool(b) => b.to_string(),
+            Value::Number(n) => n.as_i64().map_or_else(
+                || crate::json::go_double(n.as_f64().unwrap_or_default()),
+                |n| n.to_string(),
+            ),
+            Value::String(text) => scalar_text(text, indent),
+            Value::Array(_) => "[]".to_owned(),
+            Value::Object(_) => "{}".to_owned(),
+        };
+        self.out.extend(text.as_bytes());
+        self.out.push(b'\n');
+    }
+
+    fn spaces(&mut self, count: usize) {
+        self.out.extend(std::iter::repeat_n(b' ', count));
+    }
+}
+
+/// A string as a plain, single-quoted, double-quoted or literal block scalar.
+fn scalar_text(text: &str, indent: usize) -> String {
+    if text.contains('\n')
+        && text
+            .chars()
+            .all(|c| c == '\n' || c == '\t' || !c.is_control())
+        && !text.starts_with([' ', '\n'])
+    {
+        return literal(text, indent);
+    }
+    if text.chars().any(|c| c.is_control() || c == '\u{feff}') {
+        return double_quoted(text);
+    }
+    if resolves(text) {
+        return format!("\"{text}\"");
+    }
+    if is_plain(text) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+}
+
+fn literal(text: &str, indent: usize) -> String {
+    let chomp = match (text.ends_with('\n'), text.ends_with("\n\n")) {
+        (false, _) => "-",
+        (true, true) => "+",
+        (true, false) => "",
+    };
+    let mut out = format!("|{chomp}");
+    for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+        out.push('\n');
+        if !line.is_empty() {
+            out.extend(std::iter::repeat_n(' ', indent.max(2)));
+            out.push_str(line);
+        }
+    }
+    out
+}
+
+fn double_quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\0' => out.push_str("\\0"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{1b}' => out.push_str("\\e"),
+            c if c.is_control() || c == '\u{feff}' => out.push_str(&format!("\\x{:02X}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Whether a plain scalar of this text would be read as something else than a string (YAML 1.1).
+fn resolves(text: &str) -> bool {
+    const WORDS: [&str; 22] = [
+        "", "~", "null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE", "y",
+        "Y", "yes", "Yes", "YES", "on", "On", "ON", "n", "N", "<<",
+    ];
+    const MORE: [&str; 6] = ["no", "No", "NO", "off", "Off", "OFF"];
+    WORDS.contains(&text)
+        || MORE.contains(&text)
+        || is_number(text)
+        || is_timestamp(text)
+        || is_base60(text)
+}
+
+fn is_number(text: &str) -> bool {
+    let plain = text.replace('_', "");
+    let unsigned = plain.strip_prefix(['+', '-']).unwrap_or(&plain);
+    if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
+        return true;
+    }
+    for (prefix, radix) in [("0x", 16), ("0b", 2), ("0o", 8)] {
+        if let Some(digits) = unsigned.strip_prefix(prefix) {
+            return !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
+        }
+    }
+    let starts = unsigned.starts_with(|c: char| c.is_ascii_digit())
+        || (unsigned.starts_with('.') && unsigned[1..].starts_with(|c: char| c.is_ascii_digit()));
+    starts
+        && unsigned
+            .bytes()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
+        && { unsigned.parse::<f64>().is_ok() }
+}
+
+fn is_timestamp(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() >= 8
+        && bytes[..4].iter().all(u8::is_ascii_digit)
+        && bytes[4] == b'-'
+        && text[5..].starts_with(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|b| {
+            b.is_ascii_digit() || matches!(b, b'-' | b':' | b'T' | b't' | b'Z' | b' ' | b'.' | b'+')
+        })
+        && text.matches('-').count() >= 2
+}
+
+/// Old sexagesimal numbers (`1:30`): other readers take them for integers.
+fn is_base60(text: &str) -> bool {
+    let text = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let mut parts = text.split(':');
+    let first = parts.next().unwrap_or_default();
+    let rest: Vec<&str> = parts.collect();
+    !rest.is_empty()
+        && !first.is_empty()
+        && first.bytes().all(|b| b.is_ascii_digit())
+        && rest.iter().all(|p| {
+            let digits = p.trim_end_matches(|c: char| c == '.' || c.is_ascii_digit());
+            digits.is_empty() && !p.is_empty() && p.split('.').next().is_some_and(|d| d.len() <= 2)
+        })
+}
+
+fn is_plain(text: &str) -> bool {
+    let first = text.as_bytes()[0];
+    if text.starts_with([' '])
+        || text.ends_with([' ', ':'])
+        || text.contains(": ")
+        || text.contains(" #")
+    {
+        return false;
+    }
+    if text == "---" || text == "..." || text.starts_with("--- ") || text.starts_with("... ") {
+        return false;
+    }
+    match first {
+        b'-' | b'?' | b':' => text.len() > 1 && !text[1..].starts_with(' '),
+        b'#' | b',' | b'[' | b']' | b'{' | b'}' | b'&' | b'*' | b'!' | b'|' | b'>' | b'\''
+        | b'"' | b'%' | b'@' | b'`' => false,
+        _ => true,
+    }
+}
