@@ -58,17 +58,9 @@ fn scaled(number: &str, scale: i128) -> Option<i128> {
     if fraction.contains('.') || whole.len() > 19 {
         return None;
     }
-    let whole: i128 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
+    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     let fraction = &fraction[..fraction.len().min(18)];
-    let part: i128 = if fraction.is_empty() {
-        0
-    } else {
-        fraction.parse().ok()?
-    };
+    let part: i128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
     Some(whole * scale + part * scale / 10_i128.pow(fraction.len() as u32))
 }
 
@@ -125,17 +117,8 @@ mod tests {
 
     #[test]
     fn errors_read_as_in_go() {
-        assert_eq!(
-            parse("x").expect_err("x").to_string(),
-            "time: invalid duration \"x\""
-        );
-        assert_eq!(
-            parse("1").expect_err("1").to_string(),
-            "time: missing unit in duration \"1\""
-        );
-        assert_eq!(
-            parse("1d").expect_err("1d").to_string(),
-            "time: unknown unit \"d\" in duration \"1d\""
-        );
+        assert_eq!(parse("x").expect_err("x").to_string(), "time: invalid duration \"x\"");
+        assert_eq!(parse("1").expect_err("1").to_string(), "time: missing unit in duration \"1\"");
+        assert_eq!(parse("1d").expect_err("1d").to_string(), "time: unknown unit \"d\" in duration \"1d\"");
     }
 }

@@ -29,9 +29,7 @@ pub struct Quantity {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    #[error(
-        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-    )]
+    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
     Format,
     #[error("unable to parse numeric part of quantity")]
     Numeric,
@@ -40,25 +38,16 @@ pub enum QuantityError {
 }
 
 impl Quantity {
-    pub const ZERO: Quantity = Quantity {
-        nanos: 0,
-        format: Format::DecimalSi,
-    };
+    pub const ZERO: Quantity = Quantity { nanos: 0, format: Format::DecimalSi };
 
     /// A whole number.
     pub fn from_units(units: i64, format: Format) -> Self {
-        Quantity {
-            nanos: i128::from(units) * NANO,
-            format,
-        }
+        Quantity { nanos: i128::from(units) * NANO, format }
     }
 
     /// Thousandths.
     pub fn from_millis(millis: i64) -> Self {
-        Quantity {
-            nanos: i128::from(millis) * (NANO / 1000),
-            format: Format::DecimalSi,
-        }
+        Quantity { nanos: i128::from(millis) * (NANO / 1000), format: Format::DecimalSi }
     }
 
     /// The amount, rounded up to a whole number.
@@ -93,15 +82,8 @@ impl Quantity {
     }
 
     fn with(self, nanos: i128, other: Quantity) -> Quantity {
-        let format = if self.nanos == 0 {
-            other.format
-        } else {
-            self.format
-        };
-        Quantity {
-            nanos: nanos.clamp(-MAX_NANOS, MAX_NANOS),
-            format,
-        }
+        let format = if self.nanos == 0 { other.format } else { self.format };
+        Quantity { nanos: nanos.clamp(-MAX_NANOS, MAX_NANOS), format }
     }
 }
 
@@ -148,10 +130,7 @@ impl SubAssign for Quantity {
 impl Neg for Quantity {
     type Output = Quantity;
     fn neg(self) -> Quantity {
-        Quantity {
-            nanos: -self.nanos,
-            ..self
-        }
+        Quantity { nanos: -self.nanos, ..self }
     }
 }
 
@@ -197,11 +176,7 @@ impl FromStr for Quantity {
             Base::Two => binary(parts.whole, parts.fraction, exponent as u32),
         };
         let magnitude = magnitude.min(MAX_NANOS);
-        let nanos = if parts.negative {
-            -magnitude
-        } else {
-            magnitude
-        };
+        let nanos = if parts.negative { -magnitude } else { magnitude };
         Ok(Quantity { nanos, format })
     }
 }
@@ -232,18 +207,11 @@ fn split(text: &str) -> Result<Parts<'_>, QuantityError> {
     if !digits(after).1.is_empty() {
         return Err(QuantityError::Format);
     }
-    Ok(Parts {
-        negative,
-        whole,
-        fraction,
-        suffix,
-    })
+    Ok(Parts { negative, whole, fraction, suffix })
 }
 
 fn digits(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.split_at(end)
 }
 
@@ -253,18 +221,8 @@ enum Base {
     Ten,
 }
 
-const DECIMAL: [(&str, i32); 10] = [
-    ("n", -9),
-    ("u", -6),
-    ("m", -3),
-    ("", 0),
-    ("k", 3),
-    ("M", 6),
-    ("G", 9),
-    ("T", 12),
-    ("P", 15),
-    ("E", 18),
-];
+const DECIMAL: [(&str, i32); 10] =
+    [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
 const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
 fn suffix(text: &str) -> Option<(Base, i32, Format)> {
@@ -293,9 +251,7 @@ fn decimal(whole: &str, fraction: &str, exponent: i32) -> i128 {
         return MAX_NANOS;
     }
     if scale >= 0 {
-        return text
-            .parse::<i128>()
-            .map_or(MAX_NANOS, |n| n.saturating_mul(10_i128.pow(scale as u32)));
+        return text.parse::<i128>().map_or(MAX_NANOS, |n| n.saturating_mul(10_i128.pow(scale as u32)));
     }
     if keep <= 0 {
         return 1;
@@ -322,10 +278,7 @@ fn binary(whole: &str, fraction: &str, exponent: u32) -> i128 {
         unit /= 10;
         part += i128::from(digit - b'0') * unit;
     }
-    let total = whole
-        .saturating_mul(factor)
-        .saturating_mul(NANO)
-        .saturating_add(part);
+    let total = whole.saturating_mul(factor).saturating_mul(NANO).saturating_add(part);
     total.saturating_add(i128::from(inexact))
 }
 
@@ -364,16 +317,9 @@ impl Quantity {
             exponent += 3;
         }
         if self.format == Format::DecimalExponent {
-            return if exponent == 0 {
-                write!(f, "{value}")
-            } else {
-                write!(f, "{value}e{exponent}")
-            };
+            return if exponent == 0 { write!(f, "{value}") } else { write!(f, "{value}e{exponent}") };
         }
-        let suffix = DECIMAL
-            .iter()
-            .find(|(_, e)| *e == exponent)
-            .map_or("", |(s, _)| s);
+        let suffix = DECIMAL.iter().find(|(_, e)| *e == exponent).map_or("", |(s, _)| s);
         write!(f, "{value}{suffix}")
     }
 }
@@ -396,8 +342,7 @@ mod tests {
     use super::*;
 
     fn canonical(text: &str) -> String {
-        text.parse::<Quantity>()
-            .map_or_else(|e| e.to_string(), |q| q.to_string())
+        text.parse::<Quantity>().map_or_else(|e| e.to_string(), |q| q.to_string())
     }
 
     #[test]

@@ -47,12 +47,8 @@ impl ApiError {
     }
 
     fn about(code: u16, reason: &'static str, group: &str, kind: &str, name: &str, message: String) -> Self {
-        let details = Details {
-            name: name.to_owned(),
-            group: group.to_owned(),
-            kind: kind.to_owned(),
-            ..Details::default()
-        };
+        let details =
+            Details { name: name.to_owned(), group: group.to_owned(), kind: kind.to_owned(), ..Details::default() };
         ApiError { code, reason, message, details: Some(Box::new(details)) }
     }
 

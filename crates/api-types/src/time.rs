@@ -37,12 +37,7 @@ pub fn format_micro(time: &Timestamp) -> String {
 
 fn parse_as(text: &str, layout: &'static str) -> Result<Timestamp, TimeError> {
     check(text, layout)?;
-    text.parse().map_err(|_| TimeError {
-        text: text.to_owned(),
-        layout,
-        rest: text.to_owned(),
-        wanted: "2006",
-    })
+    text.parse().map_err(|_| TimeError { text: text.to_owned(), layout, rest: text.to_owned(), wanted: "2006" })
 }
 
 /// Finds the part that is wrong, in the order in which Go reads.
@@ -60,25 +55,14 @@ fn check(text: &str, layout: &'static str) -> Result<(), TimeError> {
         (":", 1),
         ("05", 2),
     ];
-    let fail = |rest: &str, wanted| {
-        Err(TimeError {
-            text: text.to_owned(),
-            layout,
-            rest: rest.to_owned(),
-            wanted,
-        })
-    };
+    let fail = |rest: &str, wanted| Err(TimeError { text: text.to_owned(), layout, rest: rest.to_owned(), wanted });
     let mut rest = text;
     for (wanted, length) in PARTS {
         let Some(part) = rest.get(..length) else {
             return fail(rest, wanted);
         };
         let digits = wanted.as_bytes()[0].is_ascii_digit();
-        let good = if digits {
-            part.bytes().all(|b| b.is_ascii_digit())
-        } else {
-            part == wanted
-        };
+        let good = if digits { part.bytes().all(|b| b.is_ascii_digit()) } else { part == wanted };
         if !good {
             return fail(rest, wanted);
         }
@@ -87,11 +71,7 @@ fn check(text: &str, layout: &'static str) -> Result<(), TimeError> {
     if let Some(fraction) = rest.strip_prefix('.') {
         rest = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
     }
-    if rest == "Z" || is_offset(rest) {
-        Ok(())
-    } else {
-        fail(rest, "Z07:00")
-    }
+    if rest == "Z" || is_offset(rest) { Ok(()) } else { fail(rest, "Z07:00") }
 }
 
 fn is_offset(text: &str) -> bool {

@@ -74,10 +74,9 @@ impl Emitter<'_> {
         let text = match value {
             Value::Null => "null".to_owned(),
             Value::Bool(b) => b.to_string(),
-            Value::Number(n) => n.as_i64().map_or_else(
-                || crate::json::go_double(n.as_f64().unwrap_or_default()),
-                |n| n.to_string(),
-            ),
+            Value::Number(n) => {
+                n.as_i64().map_or_else(|| crate::json::go_double(n.as_f64().unwrap_or_default()), |n| n.to_string())
+            }
             Value::String(text) => scalar_text(text, indent),
             Value::Array(_) => "[]".to_owned(),
             Value::Object(_) => "{}".to_owned(),
@@ -94,9 +93,7 @@ impl Emitter<'_> {
 /// A string as a plain, single-quoted, double-quoted or literal block scalar.
 fn scalar_text(text: &str, indent: usize) -> String {
     if text.contains('\n')
-        && text
-            .chars()
-            .all(|c| c == '\n' || c == '\t' || !c.is_control())
+        && text.chars().all(|c| c == '\n' || c == '\t' || !c.is_control())
         && !text.starts_with([' ', '\n'])
     {
         return literal(text, indent);
@@ -107,11 +104,7 @@ fn scalar_text(text: &str, indent: usize) -> String {
     if resolves(text) {
         return format!("\"{text}\"");
     }
-    if is_plain(text) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "''"))
-    }
+    if is_plain(text) { text.to_owned() } else { format!("'{}'", text.replace('\'', "''")) }
 }
 
 fn literal(text: &str, indent: usize) -> String {
@@ -155,15 +148,11 @@ fn double_quoted(text: &str) -> String {
 /// Whether a plain scalar of this text would be read as something else than a string (YAML 1.1).
 fn resolves(text: &str) -> bool {
     const WORDS: [&str; 22] = [
-        "", "~", "null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE", "y",
-        "Y", "yes", "Yes", "YES", "on", "On", "ON", "n", "N", "<<",
+        "", "~", "null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE", "y", "Y", "yes", "Yes",
+        "YES", "on", "On", "ON", "n", "N", "<<",
     ];
     const MORE: [&str; 6] = ["no", "No", "NO", "off", "Off", "OFF"];
-    WORDS.contains(&text)
-        || MORE.contains(&text)
-        || is_number(text)
-        || is_timestamp(text)
-        || is_base60(text)
+    WORDS.contains(&text) || MORE.contains(&text) || is_number(text) || is_timestamp(text) || is_base60(text)
 }
 
 fn is_number(text: &str) -> bool {
@@ -179,11 +168,9 @@ fn is_number(text: &str) -> bool {
     }
     let starts = unsigned.starts_with(|c: char| c.is_ascii_digit())
         || (unsigned.starts_with('.') && unsigned[1..].starts_with(|c: char| c.is_ascii_digit()));
-    starts
-        && unsigned
-            .bytes()
-            .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
-        && { unsigned.parse::<f64>().is_ok() }
+    starts && unsigned.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-')) && {
+        unsigned.parse::<f64>().is_ok()
+    }
 }
 
 fn is_timestamp(text: &str) -> bool {
@@ -192,9 +179,9 @@ fn is_timestamp(text: &str) -> bool {
         && bytes[..4].iter().all(u8::is_ascii_digit)
         && bytes[4] == b'-'
         && text[5..].starts_with(|c: char| c.is_ascii_digit())
-        && text.bytes().all(|b| {
-            b.is_ascii_digit() || matches!(b, b'-' | b':' | b'T' | b't' | b'Z' | b' ' | b'.' | b'+')
-        })
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'-' | b':' | b'T' | b't' | b'Z' | b' ' | b'.' | b'+'))
         && text.matches('-').count() >= 2
 }
 
@@ -215,11 +202,7 @@ fn is_base60(text: &str) -> bool {
 
 fn is_plain(text: &str) -> bool {
     let first = text.as_bytes()[0];
-    if text.starts_with([' '])
-        || text.ends_with([' ', ':'])
-        || text.contains(": ")
-        || text.contains(" #")
-    {
+    if text.starts_with([' ']) || text.ends_with([' ', ':']) || text.contains(": ") || text.contains(" #") {
         return false;
     }
     if text == "---" || text == "..." || text.starts_with("--- ") || text.starts_with("... ") {
@@ -227,8 +210,8 @@ fn is_plain(text: &str) -> bool {
     }
     match first {
         b'-' | b'?' | b':' => text.len() > 1 && !text[1..].starts_with(' '),
-        b'#' | b',' | b'[' | b']' | b'{' | b'}' | b'&' | b'*' | b'!' | b'|' | b'>' | b'\''
-        | b'"' | b'%' | b'@' | b'`' => false,
+        b'#' | b',' | b'[' | b']' | b'{' | b'}' | b'&' | b'*' | b'!' | b'|' | b'>' | b'\'' | b'"' | b'%' | b'@'
+        | b'`' => false,
         _ => true,
     }
 }

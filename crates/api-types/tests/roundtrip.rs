@@ -7,10 +7,8 @@ use api_types::schema::{Schema, lookup};
 use api_types::{json, protobuf, yaml};
 
 fn golden() -> Option<PathBuf> {
-    let root = std::env::var_os("KEELSON_GOLDEN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"),
-        PathBuf::from,
-    );
+    let root = std::env::var_os("KEELSON_GOLDEN")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"), PathBuf::from);
     let here = root.join("roundtrip");
     if !here.is_dir() {
         eprintln!("SKIPPED: no fixtures at {}", here.display());
@@ -28,20 +26,10 @@ fn schema_of(name: &str) -> Schema {
 }
 
 fn first_difference(ours: &[u8], theirs: &[u8]) -> String {
-    let at = ours
-        .iter()
-        .zip(theirs)
-        .position(|(a, b)| a != b)
-        .unwrap_or(ours.len().min(theirs.len()));
-    let cut = |b: &[u8]| {
-        String::from_utf8_lossy(&b[at.saturating_sub(60).min(b.len())..(at + 60).min(b.len())])
-            .into_owned()
-    };
-    format!(
-        "at byte {at}:\n  ours   {:?}\n  theirs {:?}",
-        cut(ours),
-        cut(theirs)
-    )
+    let at = ours.iter().zip(theirs).position(|(a, b)| a != b).unwrap_or(ours.len().min(theirs.len()));
+    let cut =
+        |b: &[u8]| String::from_utf8_lossy(&b[at.saturating_sub(60).min(b.len())..(at + 60).min(b.len())]).into_owned();
+    format!("at byte {at}:\n  ours   {:?}\n  theirs {:?}", cut(ours), cut(theirs))
 }
 
 fn check(name: &str, form: &str, ours: &[u8], theirs: &[u8], failures: &mut Vec<String>) {
@@ -55,24 +43,9 @@ fn check_fixture(dir: &Path, name: &str, failures: &mut Vec<String>) {
     let schema = schema_of(name);
     let (json_text, yaml_text, pb) = (read("json"), read("yaml"), read("pb"));
     let decoded = [
-        (
-            "json",
-            json::decode(&json_text, &schema)
-                .map(|d| (d.strict_error(), d.value))
-                .map_err(|e| e.to_string()),
-        ),
-        (
-            "yaml",
-            yaml::decode(&yaml_text, &schema)
-                .map(|d| (d.strict_error(), d.value))
-                .map_err(|e| e.to_string()),
-        ),
-        (
-            "pb",
-            protobuf::decode_object(&pb, &schema)
-                .map(|v| (None, v))
-                .map_err(|e| e.to_string()),
-        ),
+        ("json", json::decode(&json_text, &schema).map(|d| (d.strict_error(), d.value)).map_err(|e| e.to_string())),
+        ("yaml", yaml::decode(&yaml_text, &schema).map(|d| (d.strict_error(), d.value)).map_err(|e| e.to_string())),
+        ("pb", protobuf::decode_object(&pb, &schema).map(|v| (None, v)).map_err(|e| e.to_string())),
     ];
     for (from, result) in decoded {
         let (strict, value) = match result {
@@ -89,13 +62,7 @@ fn check_fixture(dir: &Path, name: &str, failures: &mut Vec<String>) {
         json::encode_pretty(&value, &schema, &mut j);
         yaml::encode(&value, &mut y);
         protobuf::encode_object(&value, &schema, &mut p);
-        check(
-            name,
-            &format!("{from}->json"),
-            &j,
-            json_text.trim_ascii_end(),
-            failures,
-        );
+        check(name, &format!("{from}->json"), &j, json_text.trim_ascii_end(), failures);
         check(name, &format!("{from}->yaml"), &y, &yaml_text, failures);
         check(name, &format!("{from}->pb"), &p, &pb, failures);
     }
@@ -106,14 +73,7 @@ fn fixtures_convert_byte_for_byte() {
     let Some(dir) = golden() else { return };
     let mut names: Vec<String> = std::fs::read_dir(&dir)
         .expect("fixtures")
-        .filter_map(|entry| {
-            entry
-                .ok()?
-                .file_name()
-                .to_str()?
-                .strip_suffix(".pb")
-                .map(str::to_owned)
-        })
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".pb").map(str::to_owned))
         .collect();
     names.sort();
     assert!(names.len() >= 185, "only {} fixtures", names.len());
@@ -121,10 +81,5 @@ fn fixtures_convert_byte_for_byte() {
     for name in &names {
         check_fixture(&dir, name, &mut failures);
     }
-    assert!(
-        failures.is_empty(),
-        "{} differences:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }

@@ -21,8 +21,7 @@ pub struct Decoded {
 impl Decoded {
     /// `strict decoding error: unknown field "a", unknown field "b"`, when there is one.
     pub fn strict_error(&self) -> Option<String> {
-        (!self.strict_errors.is_empty())
-            .then(|| format!("strict decoding error: {}", self.strict_errors.join(", ")))
+        (!self.strict_errors.is_empty()).then(|| format!("strict decoding error: {}", self.strict_errors.join(", ")))
     }
 }
 
@@ -49,10 +48,7 @@ pub fn decode_doc(doc: &Doc<'_>, schema: &Type) -> Result<Decoded, DecodeError> 
         return Err(DecodeError::Type(error));
     }
     normalize(&mut value, schema);
-    Ok(Decoded {
-        value,
-        strict_errors: decoder.strict_errors,
-    })
+    Ok(Decoded { value, strict_errors: decoder.strict_errors })
 }
 
 #[derive(Default)]
@@ -96,8 +92,7 @@ impl Decoder {
                 path.push_str(part);
             }
             let dot = if path.is_empty() { "" } else { "." };
-            self.strict_errors
-                .push(format!("{what} field \"{path}{dot}{name}\""));
+            self.strict_errors.push(format!("{what} field \"{path}{dot}{name}\""));
         }
     }
 
@@ -136,11 +131,7 @@ impl Decoder {
         }
     }
 
-    fn indexed(
-        &mut self,
-        items: &[Doc<'_>],
-        mut read: impl FnMut(&mut Self, &Doc<'_>) -> Value,
-    ) -> Value {
+    fn indexed(&mut self, items: &[Doc<'_>], mut read: impl FnMut(&mut Self, &Doc<'_>) -> Value) -> Value {
         let mut out = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             self.path.push(format!("[{index}]"));
@@ -153,9 +144,7 @@ impl Decoder {
     fn list(&mut self, doc: &Doc<'_>, list: &crate::schema::List, field: Option<&Field>) -> Value {
         match doc {
             Doc::Null => Value::Null,
-            Doc::Array(items) => {
-                self.indexed(items, |this, item| this.any(item, &list.item, field))
-            }
+            Doc::Array(items) => self.indexed(items, |this, item| this.any(item, &list.item, field)),
             _ if is_untyped(&list.item) && self.go_struct.is_empty() => doc.to_value(),
             _ => {
                 let go_type = match &list.go_type {
@@ -207,12 +196,7 @@ impl Decoder {
 
     /// A schema, or what may stand in its place.
     fn alternative(&mut self, doc: &Doc<'_>, of: &Struct) -> Value {
-        let schema = of
-            .fields
-            .iter()
-            .map(|f| &f.ty)
-            .find(|t| matches!(t, Type::Struct(_)))
-            .unwrap_or(&Type::Any);
+        let schema = of.fields.iter().map(|f| &f.ty).find(|t| matches!(t, Type::Struct(_))).unwrap_or(&Type::Any);
         match (doc, of.form) {
             (Doc::Object(_), _) => self.any(doc, schema, None),
             (Doc::Bool(_), JsonForm::SchemaOrBool) => doc.to_value(),
@@ -255,21 +239,14 @@ impl Decoder {
     }
 
     fn member(&mut self, doc: &Doc<'_>, of: &Struct, field: &Field, inlined: &[&str]) -> Value {
-        let outer = of
-            .typed
-            .then(|| std::mem::replace(&mut self.go_struct, of.name.to_string()));
+        let outer = of.typed.then(|| std::mem::replace(&mut self.go_struct, of.name.to_string()));
         let depth = self.go_fields.len();
         if of.typed {
-            self.go_fields
-                .extend(inlined.iter().map(|s| (*s).to_owned()));
+            self.go_fields.extend(inlined.iter().map(|s| (*s).to_owned()));
             self.go_fields.push(field.name.to_string());
         }
         self.path.push(field.name.to_string());
-        let value = if of.typed {
-            self.any(doc, &field.ty, Some(field))
-        } else {
-            self.any(doc, &field.ty, None)
-        };
+        let value = if of.typed { self.any(doc, &field.ty, Some(field)) } else { self.any(doc, &field.ty, None) };
         self.path.pop();
         self.go_fields.truncate(depth);
         if let Some(outer) = outer {
@@ -286,24 +263,15 @@ impl Decoder {
         match (scalar, doc) {
             (_, Doc::Null) => Value::Null,
             (Scalar::String, Doc::String(_)) | (Scalar::Bool, Doc::Bool(_)) => doc.to_value(),
-            (Scalar::Int32, Doc::Number(text)) => {
-                self.integer(text, i32::MIN.into(), i32::MAX.into(), scalar, field)
-            }
-            (Scalar::Int64, Doc::Number(text)) => {
-                self.integer(text, i64::MIN, i64::MAX, scalar, field)
-            }
+            (Scalar::Int32, Doc::Number(text)) => self.integer(text, i32::MIN.into(), i32::MAX.into(), scalar, field),
+            (Scalar::Int64, Doc::Number(text)) => self.integer(text, i64::MIN, i64::MAX, scalar, field),
             (Scalar::Double, Doc::Number(text)) => number(text).map_or(Value::Null, Value::Number),
             (Scalar::Bytes, Doc::String(text)) => self.bytes(text),
             (Scalar::Quantity, _) => self.quantity(doc),
             (Scalar::IntOrString, _) => self.int_or_string(doc),
-            (Scalar::Time | Scalar::MicroTime | Scalar::Duration, Doc::String(text)) => {
-                self.timely(text, scalar)
-            }
+            (Scalar::Time | Scalar::MicroTime | Scalar::Duration, Doc::String(text)) => self.timely(text, scalar),
             (Scalar::Time | Scalar::MicroTime | Scalar::Duration, _) => {
-                self.fail(format!(
-                    "json: cannot unmarshal {} into Go value of type string",
-                    doc.kind()
-                ));
+                self.fail(format!("json: cannot unmarshal {} into Go value of type string", doc.kind()));
                 Value::Null
             }
             _ => {
@@ -313,14 +281,7 @@ impl Decoder {
         }
     }
 
-    fn integer(
-        &mut self,
-        text: &str,
-        min: i64,
-        max: i64,
-        scalar: Scalar,
-        field: Option<&Field>,
-    ) -> Value {
+    fn integer(&mut self, text: &str, min: i64, max: i64, scalar: Scalar, field: Option<&Field>) -> Value {
         match text.parse::<i64>() {
             Ok(n) if (min..=max).contains(&n) => Value::from(n),
             _ => {
@@ -336,8 +297,7 @@ impl Decoder {
             Ok(bytes) => Value::String(base64::engine::general_purpose::STANDARD.encode(bytes)),
             Err(error) => {
                 let at = match error {
-                    base64::DecodeError::InvalidByte(at, _)
-                    | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                    base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
                     // Go names the start of the broken last group.
                     _ => clean.trim_end_matches('=').len() / 4 * 4,
                 };
@@ -367,17 +327,12 @@ impl Decoder {
             Doc::Number(text) => match text.parse::<i32>() {
                 Ok(n) => Value::from(n),
                 Err(_) => {
-                    self.fail(format!(
-                        "json: cannot unmarshal number {text} into Go value of type int32"
-                    ));
+                    self.fail(format!("json: cannot unmarshal number {text} into Go value of type int32"));
                     Value::Null
                 }
             },
             _ => {
-                self.fail(format!(
-                    "json: cannot unmarshal {} into Go value of type int32",
-                    doc.kind()
-                ));
+                self.fail(format!("json: cannot unmarshal {} into Go value of type int32", doc.kind()));
                 Value::Null
             }
         }
@@ -385,15 +340,9 @@ impl Decoder {
 
     fn timely(&mut self, text: &str, scalar: Scalar) -> Value {
         let parsed = match scalar {
-            Scalar::Time => time::parse(text)
-                .map(|t| time::format(&t))
-                .map_err(|e| e.to_string()),
-            Scalar::MicroTime => time::parse_micro(text)
-                .map(|t| time::format_micro(&t))
-                .map_err(|e| e.to_string()),
-            _ => duration::parse(text)
-                .map(duration::format)
-                .map_err(|e| e.to_string()),
+            Scalar::Time => time::parse(text).map(|t| time::format(&t)).map_err(|e| e.to_string()),
+            Scalar::MicroTime => time::parse_micro(text).map(|t| time::format_micro(&t)).map_err(|e| e.to_string()),
+            _ => duration::parse(text).map(duration::format).map_err(|e| e.to_string()),
         };
         match parsed {
             Ok(text) => Value::String(text),
@@ -493,10 +442,7 @@ mod tests {
             error(r#"{"spec":{"dnsPolicy":1}}"#),
             "json: cannot unmarshal number into Go struct field PodSpec.spec.dnsPolicy of type v1.DNSPolicy"
         );
-        assert_eq!(
-            error("[]"),
-            "json: cannot unmarshal array into Go value of type v1.Pod"
-        );
+        assert_eq!(error("[]"), "json: cannot unmarshal array into Go value of type v1.Pod");
         assert_eq!(
             error(r#"{"spec":{"priority":3000000000}}"#),
             "json: cannot unmarshal number 3000000000 into Go struct field PodSpec.spec.priority of type int32"
@@ -505,8 +451,9 @@ mod tests {
 
     #[test]
     fn values_are_normalized() {
-        let decoded = pod(r#"{"spec":{"hostNetwork":false,"containers":null,"overhead":{"cpu":1}},"metadata":{"labels":{}}}"#)
-            .expect("decodes");
+        let decoded =
+            pod(r#"{"spec":{"hostNetwork":false,"containers":null,"overhead":{"cpu":1}},"metadata":{"labels":{}}}"#)
+                .expect("decodes");
         assert_eq!(
             decoded.value,
             serde_json::json!({"metadata": {}, "spec": {"containers": null, "overhead": {"cpu": "1"}}, "status": {}})

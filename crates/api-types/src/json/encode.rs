@@ -12,11 +12,7 @@ pub fn encode(value: &Value, schema: &Type, out: &mut Vec<u8>) {
 
 /// [`encode`] with an indent of two spaces, as `?pretty=true` prints.
 pub fn encode_pretty(value: &Value, schema: &Type, out: &mut Vec<u8>) {
-    Printer {
-        out,
-        indent: Some("  "),
-    }
-    .typed(value, schema, 0);
+    Printer { out, indent: Some("  ") }.typed(value, schema, 0);
 }
 
 /// [`encode`] into a new buffer.
@@ -147,11 +143,9 @@ impl Printer<'_> {
     fn typed(&mut self, value: &Value, schema: &Type, depth: usize) {
         match (schema, value) {
             (Type::Struct(of), _) if of.typed => self.typed_struct(value, of, depth),
-            (Type::List(list), Value::Array(items)) => {
-                self.sequence(items, depth, |p, item, depth| {
-                    p.item(item, &list.item, depth);
-                })
-            }
+            (Type::List(list), Value::Array(items)) => self.sequence(items, depth, |p, item, depth| {
+                p.item(item, &list.item, depth);
+            }),
             (Type::Map(map), Value::Object(entries)) => {
                 let mut object = self.begin_object();
                 for (key, entry) in entries {
@@ -214,13 +208,7 @@ impl Printer<'_> {
         state
     }
 
-    fn field(
-        &mut self,
-        field: &Field,
-        value: Option<&Value>,
-        state: ObjectState,
-        depth: usize,
-    ) -> ObjectState {
+    fn field(&mut self, field: &Field, value: Option<&Value>, state: ObjectState, depth: usize) -> ObjectState {
         match value {
             Some(value) if is_omitted(field, value) => state,
             Some(value) => {
@@ -252,9 +240,7 @@ impl Printer<'_> {
             Value::Bool(b) => self.out.extend(if *b { &b"true"[..] } else { b"false" }),
             Value::Number(n) => match n.as_i64() {
                 Some(n) => self.out.extend(n.to_string().as_bytes()),
-                None => self
-                    .out
-                    .extend(go_double(n.as_f64().unwrap_or_default()).as_bytes()),
+                None => self.out.extend(go_double(n.as_f64().unwrap_or_default()).as_bytes()),
             },
             Value::String(text) => self.string(text),
             Value::Array(items) => self.sequence(items, depth, Self::free),
@@ -269,12 +255,7 @@ impl Printer<'_> {
         }
     }
 
-    fn sequence(
-        &mut self,
-        items: &[Value],
-        depth: usize,
-        print: impl Fn(&mut Self, &Value, usize),
-    ) {
+    fn sequence(&mut self, items: &[Value], depth: usize, print: impl Fn(&mut Self, &Value, usize)) {
         self.out.push(b'[');
         for (index, item) in items.iter().enumerate() {
             if index > 0 {
@@ -364,10 +345,7 @@ fn zero_object() -> Value {
 
 /// The schema alternative of a custom JSON form.
 fn alternative(of: &Struct) -> Option<&Type> {
-    of.fields
-        .iter()
-        .map(|f| &f.ty)
-        .find(|t| matches!(t, Type::Struct(_)))
+    of.fields.iter().map(|f| &f.ty).find(|t| matches!(t, Type::Struct(_)))
 }
 
 /// A double as Go prints it: shortest digits; exponent form below 1e-6 and from 1e21.
@@ -411,14 +389,8 @@ mod tests {
     #[test]
     fn escapes_as_go() {
         let mut out = Vec::new();
-        encode_value(
-            &json!({"b<": "a\u{1}\u{2028}\"&", "a": 1.0, "c": 1e30}),
-            &mut out,
-        );
-        assert_eq!(
-            String::from_utf8(out).expect("UTF-8"),
-            r#"{"a":1,"b\u003c":"a\u0001\u2028\"\u0026","c":1e+30}"#
-        );
+        encode_value(&json!({"b<": "a\u{1}\u{2028}\"&", "a": 1.0, "c": 1e30}), &mut out);
+        assert_eq!(String::from_utf8(out).expect("UTF-8"), r#"{"a":1,"b\u003c":"a\u0001\u2028\"\u0026","c":1e+30}"#);
     }
 
     #[test]

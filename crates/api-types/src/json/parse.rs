@@ -32,11 +32,7 @@ impl Doc<'_> {
     /// The member of an object; the last one when there are several.
     pub fn get(&self, name: &str) -> Option<&Doc<'_>> {
         match self {
-            Doc::Object(members) => members
-                .iter()
-                .rev()
-                .find(|(k, _)| k == name)
-                .map(|(_, v)| v),
+            Doc::Object(members) => members.iter().rev().find(|(k, _)| k == name).map(|(_, v)| v),
             _ => None,
         }
     }
@@ -57,12 +53,9 @@ impl Doc<'_> {
             Doc::Number(text) => number(text).map_or(Value::Null, Value::Number),
             Doc::String(text) => Value::String(text.clone().into_owned()),
             Doc::Array(items) => Value::Array(items.iter().map(Doc::to_value).collect()),
-            Doc::Object(members) => Value::Object(
-                members
-                    .iter()
-                    .map(|(k, v)| (k.clone().into_owned(), v.to_value()))
-                    .collect(),
-            ),
+            Doc::Object(members) => {
+                Value::Object(members.iter().map(|(k, v)| (k.clone().into_owned(), v.to_value())).collect())
+            }
         }
     }
 
@@ -89,11 +82,7 @@ pub(crate) fn number(text: &str) -> Option<Number> {
 
 /// Parses one JSON document.
 pub fn parse(text: &[u8]) -> Result<Doc<'_>, SyntaxError> {
-    let mut parser = Parser {
-        text,
-        at: 0,
-        depth: 0,
-    };
+    let mut parser = Parser { text, at: 0, depth: 0 };
     let doc = parser.value()?;
     parser.space();
     match parser.peek() {
@@ -157,10 +146,7 @@ impl<'a> Parser<'a> {
         for (index, expected) in word.bytes().enumerate() {
             if self.peek() != Some(expected) {
                 debug_assert!(index > 0, "the first byte chose the literal");
-                return Err(self.invalid(&format!(
-                    "in literal {word} (expecting {})",
-                    quoted(expected)
-                )));
+                return Err(self.invalid(&format!("in literal {word} (expecting {})", quoted(expected))));
             }
             self.at += 1;
         }
@@ -393,9 +379,7 @@ impl<'de> Visitor<'de> for DocVisitor {
     }
 
     fn visit_f64<E>(self, v: f64) -> Result<Self::Value, E> {
-        Ok(Doc::Number(Cow::Owned(
-            serde_json::to_string(&v).unwrap_or_default(),
-        )))
+        Ok(Doc::Number(Cow::Owned(serde_json::to_string(&v).unwrap_or_default())))
     }
 
     fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
@@ -450,15 +434,9 @@ mod tests {
 
     #[test]
     fn errors_read_as_in_go() {
-        assert_eq!(
-            error("not json"),
-            "invalid character 'o' in literal null (expecting 'u')"
-        );
+        assert_eq!(error("not json"), "invalid character 'o' in literal null (expecting 'u')");
         assert_eq!(error(""), "unexpected end of JSON input");
-        assert_eq!(
-            error("{\"a\":1,}"),
-            "invalid character '}' looking for beginning of object key string"
-        );
+        assert_eq!(error("{\"a\":1,}"), "invalid character '}' looking for beginning of object key string");
         assert_eq!(error("[1 2]"), "invalid character '2' after array element");
         assert_eq!(error("{} x"), "invalid character 'x' after top-level value");
         assert_eq!(error("\"\n\""), "invalid character '\\n' in string literal");
@@ -468,13 +446,8 @@ mod tests {
     #[test]
     fn keeps_order_and_duplicates() {
         let doc = parse(br#"{"b":1,"a":"\u00e9\ud83d\ude00","b":2.50}"#).expect("parses");
-        let Doc::Object(members) = &doc else {
-            panic!("no object")
-        };
-        assert_eq!(
-            members.iter().map(|(k, _)| k.as_ref()).collect::<Vec<_>>(),
-            ["b", "a", "b"]
-        );
+        let Doc::Object(members) = &doc else { panic!("no object") };
+        assert_eq!(members.iter().map(|(k, _)| k.as_ref()).collect::<Vec<_>>(), ["b", "a", "b"]);
         assert_eq!(doc.to_value(), serde_json::json!({"a": "é😀", "b": 2.5}));
     }
 }

@@ -13,9 +13,7 @@ const MAX_DEPTH: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    #[error(
-        "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
-    )]
+    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
     NoPrefix,
     #[error("unexpected EOF")]
     Truncated,
@@ -83,10 +81,7 @@ pub fn decode_object(bytes: &[u8], schema: &Type) -> Result<Value, DecodeError> 
 
 fn with_type_meta(unknown: &Unknown<'_>, mut value: Value) -> Result<Value, DecodeError> {
     if let Value::Object(object) = &mut value {
-        for (name, text) in [
-            ("apiVersion", &unknown.api_version),
-            ("kind", &unknown.kind),
-        ] {
+        for (name, text) in [("apiVersion", &unknown.api_version), ("kind", &unknown.kind)] {
             if !text.is_empty() {
                 object.insert(name.to_owned(), Value::String(text.clone()));
             }
@@ -132,27 +127,19 @@ fn decode(message: &[u8], schema: &Type, depth: usize) -> Result<Value, DecodeEr
 fn in_json_form(mut object: Object<String, Value>, form: JsonForm) -> Value {
     match form {
         JsonForm::Object => Value::Object(object),
-        JsonForm::SchemaOrArray => object
-            .remove("jSONSchemas")
-            .or_else(|| object.remove("schema"))
-            .unwrap_or(Value::Null),
-        JsonForm::SchemaOrBool => object
-            .remove("schema")
-            .or_else(|| object.remove("allows"))
-            .unwrap_or(Value::Bool(false)),
-        JsonForm::SchemaOrStrings => object
-            .remove("property")
-            .or_else(|| object.remove("schema"))
-            .unwrap_or(Value::Null),
+        JsonForm::SchemaOrArray => {
+            object.remove("jSONSchemas").or_else(|| object.remove("schema")).unwrap_or(Value::Null)
+        }
+        JsonForm::SchemaOrBool => {
+            object.remove("schema").or_else(|| object.remove("allows")).unwrap_or(Value::Bool(false))
+        }
+        JsonForm::SchemaOrStrings => {
+            object.remove("property").or_else(|| object.remove("schema")).unwrap_or(Value::Null)
+        }
     }
 }
 
-fn fields(
-    message: &[u8],
-    of: &Struct,
-    object: &mut Object<String, Value>,
-    depth: usize,
-) -> Result<(), DecodeError> {
+fn fields(message: &[u8], of: &Struct, object: &mut Object<String, Value>, depth: usize) -> Result<(), DecodeError> {
     let mut reader = Reader::new(message);
     while let Some((number, content)) = reader.next()? {
         let Some(field) = of.fields.iter().find(|f| f.number == number) else {
@@ -175,27 +162,20 @@ fn field_value(
         }
         Type::List(list) if !list.wrapped => {
             let item = value(field, &list.item, content, depth)?;
-            if let Value::Array(items) = object
-                .entry(field.name.as_ref())
-                .or_insert_with(|| Value::Array(Vec::new()))
-            {
+            if let Value::Array(items) = object.entry(field.name.as_ref()).or_insert_with(|| Value::Array(Vec::new())) {
                 items.push(item);
             }
         }
         Type::Map(map) => {
             let (key, entry) = map_entry(field, map, bytes_of(field, content)?, depth)?;
-            if let Value::Object(entries) = object
-                .entry(field.name.as_ref())
-                .or_insert_with(|| Value::Object(Object::new()))
+            if let Value::Object(entries) =
+                object.entry(field.name.as_ref()).or_insert_with(|| Value::Object(Object::new()))
             {
                 entries.insert(key, entry);
             }
         }
         ty => {
-            object.insert(
-                field.name.clone().into_owned(),
-                value(field, ty, content, depth)?,
-            );
+            object.insert(field.name.clone().into_owned(), value(field, ty, content, depth)?);
         }
     }
     Ok(())
@@ -208,17 +188,12 @@ fn bytes_of<'a>(field: &Field, content: Content<'a>) -> Result<&'a [u8], DecodeE
     }
 }
 
-fn value(
-    field: &Field,
-    ty: &Type,
-    content: Content<'_>,
-    depth: usize,
-) -> Result<Value, DecodeError> {
+fn value(field: &Field, ty: &Type, content: Content<'_>, depth: usize) -> Result<Value, DecodeError> {
     match (ty, content) {
         (Type::Scalar(Scalar::String), Content::Bytes(bytes)) => Ok(Value::String(text(bytes))),
-        (Type::Scalar(Scalar::Bytes), Content::Bytes(bytes)) => Ok(Value::String(
-            base64::engine::general_purpose::STANDARD.encode(bytes),
-        )),
+        (Type::Scalar(Scalar::Bytes), Content::Bytes(bytes)) => {
+            Ok(Value::String(base64::engine::general_purpose::STANDARD.encode(bytes)))
+        }
         (Type::Scalar(Scalar::Bool), Content::Varint(n)) => Ok(Value::Bool(n != 0)),
         (Type::Scalar(Scalar::Int32), Content::Varint(n)) => Ok(Value::from(n as i32)),
         (Type::Scalar(Scalar::Int64), Content::Varint(n)) => Ok(Value::from(n as i64)),
@@ -228,12 +203,7 @@ fn value(
     }
 }
 
-fn map_entry(
-    field: &Field,
-    map: &Map,
-    message: &[u8],
-    depth: usize,
-) -> Result<(String, Value), DecodeError> {
+fn map_entry(field: &Field, map: &Map, message: &[u8], depth: usize) -> Result<(String, Value), DecodeError> {
     let mut key = String::new();
     let mut entry = schema::zero(&map.value);
     let mut reader = Reader::new(message);
@@ -264,13 +234,9 @@ fn scalar_message(message: &[u8], scalar: Scalar) -> Result<Value, DecodeError> 
     Ok(match scalar {
         Scalar::Time | Scalar::MicroTime if first == 0 && second == 0 => Value::Null,
         Scalar::Time | Scalar::MicroTime => {
-            let at = jiff::Timestamp::new(first, second as i32)
-                .map_err(|_| DecodeError::Malformed("time out of range"))?;
-            Value::String(if scalar == Scalar::Time {
-                time::format(&at)
-            } else {
-                time::format_micro(&at)
-            })
+            let at =
+                jiff::Timestamp::new(first, second as i32).map_err(|_| DecodeError::Malformed("time out of range"))?;
+            Value::String(if scalar == Scalar::Time { time::format(&at) } else { time::format_micro(&at) })
         }
         Scalar::Duration => Value::String(duration::format(first)),
         Scalar::Quantity => match string.parse::<crate::quantity::Quantity>() {
@@ -299,15 +265,11 @@ fn embedded(message: &[u8], depth: usize) -> Result<Value, DecodeError> {
         return Ok(json::parse(raw)?.to_value());
     }
     let unknown = decode_envelope(raw)?;
-    let (group, version) = unknown
-        .api_version
-        .rsplit_once('/')
-        .unwrap_or(("", &unknown.api_version));
-    let schema =
-        schema::lookup(group, version, &unknown.kind).ok_or_else(|| DecodeError::UnknownKind {
-            api_version: unknown.api_version.clone(),
-            kind: unknown.kind.clone(),
-        })?;
+    let (group, version) = unknown.api_version.rsplit_once('/').unwrap_or(("", &unknown.api_version));
+    let schema = schema::lookup(group, version, &unknown.kind).ok_or_else(|| DecodeError::UnknownKind {
+        api_version: unknown.api_version.clone(),
+        kind: unknown.kind.clone(),
+    })?;
     let mut value = decode(unknown.raw, &schema, depth + 1)?;
     normalize(&mut value, &schema);
     with_type_meta(&unknown, value)

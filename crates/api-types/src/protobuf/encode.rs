@@ -150,24 +150,16 @@ fn field_content(field: &Field, value: &Value, out: &mut Vec<u8>) {
 /// One value under a field number. A null is the type's zero value.
 fn single(number: u32, ty: &Type, value: &Value, out: &mut Vec<u8>) {
     match ty {
-        Type::Scalar(Scalar::String) => {
-            put_bytes(out, number, value.as_str().unwrap_or_default().as_bytes())
-        }
+        Type::Scalar(Scalar::String) => put_bytes(out, number, value.as_str().unwrap_or_default().as_bytes()),
         Type::Scalar(Scalar::Bytes) => {
             // Nil is left out, empty is written.
             if let Some(text) = value.as_str() {
-                let bytes = base64::engine::general_purpose::STANDARD
-                    .decode(text)
-                    .unwrap_or_default();
+                let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
                 put_bytes(out, number, &bytes);
             }
         }
-        Type::Scalar(Scalar::Bool) => {
-            put_int(out, number, i64::from(value.as_bool().unwrap_or_default()))
-        }
-        Type::Scalar(Scalar::Int32 | Scalar::Int64) => {
-            put_int(out, number, value.as_i64().unwrap_or_default())
-        }
+        Type::Scalar(Scalar::Bool) => put_int(out, number, i64::from(value.as_bool().unwrap_or_default())),
+        Type::Scalar(Scalar::Int32 | Scalar::Int64) => put_int(out, number, value.as_i64().unwrap_or_default()),
         Type::Scalar(Scalar::Double) => {
             put_tag(out, number, FIXED64);
             out.extend_from_slice(&value.as_f64().unwrap_or_default().to_le_bytes());
@@ -189,19 +181,12 @@ fn scalar_message(value: &Value, scalar: Scalar, out: &mut Vec<u8>) {
             let parsed = value.as_str().and_then(|text| time::parse(text).ok());
             if let Some(at) = parsed {
                 put_int(out, 1, at.as_second());
-                let nanos = if scalar == Scalar::Time {
-                    0
-                } else {
-                    at.subsec_nanosecond() / 1000 * 1000
-                };
+                let nanos = if scalar == Scalar::Time { 0 } else { at.subsec_nanosecond() / 1000 * 1000 };
                 put_int(out, 2, nanos.into());
             }
         }
         Scalar::Duration => {
-            let nanos = value
-                .as_str()
-                .and_then(|text| duration::parse(text).ok())
-                .unwrap_or_default();
+            let nanos = value.as_str().and_then(|text| duration::parse(text).ok()).unwrap_or_default();
             put_int(out, 1, nanos);
         }
         Scalar::Quantity => put_bytes(out, 1, value.as_str().unwrap_or("0").as_bytes()),

@@ -54,17 +54,12 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         let tag = self.varint()?;
-        let number = u32::try_from(tag >> 3)
-            .ok()
-            .filter(|n| *n > 0)
-            .ok_or(DecodeError::Malformed("illegal tag"))?;
+        let number = u32::try_from(tag >> 3).ok().filter(|n| *n > 0).ok_or(DecodeError::Malformed("illegal tag"))?;
         let content = match (tag & 7) as u8 {
             VARINT => Content::Varint(self.varint()?),
             FIXED64 => {
                 let bytes = self.take(8)?;
-                Content::Fixed64(u64::from_le_bytes(
-                    bytes.try_into().map_err(|_| DecodeError::Truncated)?,
-                ))
+                Content::Fixed64(u64::from_le_bytes(bytes.try_into().map_err(|_| DecodeError::Truncated)?))
             }
             BYTES => {
                 let length = usize::try_from(self.varint()?).map_err(|_| DecodeError::Truncated)?;
@@ -72,10 +67,7 @@ impl<'a> Reader<'a> {
             }
             FIXED32 => {
                 let bytes = self.take(4)?;
-                Content::Fixed64(
-                    u32::from_le_bytes(bytes.try_into().map_err(|_| DecodeError::Truncated)?)
-                        .into(),
-                )
+                Content::Fixed64(u32::from_le_bytes(bytes.try_into().map_err(|_| DecodeError::Truncated)?).into())
             }
             _ => return Err(DecodeError::Malformed("illegal wire type")),
         };
@@ -91,18 +83,11 @@ impl<'a> Reader<'a> {
                 return Ok(value);
             }
         }
-        Err(if self.rest.len() < 10 {
-            DecodeError::Truncated
-        } else {
-            DecodeError::Malformed("integer overflow")
-        })
+        Err(if self.rest.len() < 10 { DecodeError::Truncated } else { DecodeError::Malformed("integer overflow") })
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(DecodeError::Truncated)?;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }

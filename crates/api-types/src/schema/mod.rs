@@ -97,10 +97,7 @@ impl StructRef {
     /// A reference to a struct that is not in the built-in table.
     pub fn owned(of: Struct) -> Self {
         let atomic = of.atomic;
-        StructRef {
-            target: Target::Owned(Arc::new(of)),
-            atomic,
-        }
+        StructRef { target: Target::Owned(Arc::new(of)), atomic }
     }
 }
 
@@ -250,17 +247,13 @@ mod tests {
 
     #[test]
     fn finds_kinds_and_inlined_fields() {
-        let Some(Type::Struct(pod)) = lookup("", "v1", "Pod") else {
-            panic!("no Pod")
-        };
+        let Some(Type::Struct(pod)) = lookup("", "v1", "Pod") else { panic!("no Pod") };
         assert_eq!(pod.go_name(), "v1.Pod");
         let volume = message("core/v1", "Volume").expect("Volume");
         assert_eq!(volume.field("hostPath").map(|f| f.number), Some(1));
         let spec = message("core/v1", "PodSpec").expect("PodSpec");
         let containers = spec.field("containers").expect("containers");
-        let Type::List(list) = &containers.ty else {
-            panic!("not a list")
-        };
+        let Type::List(list) = &containers.ty else { panic!("not a list") };
         assert_eq!(list.kind, ListKind::Map(vec!["name".into()]));
         assert!(lookup("apps", "v1", "DeleteOptions").is_some());
         assert!(lookup("", "v1", "PodSpec").is_none());

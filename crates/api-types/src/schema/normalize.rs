@@ -41,12 +41,7 @@ fn normalize_item(item: &mut Value, ty: &Type) {
 }
 
 fn normalize_alternative(value: &mut Value, of: &Struct) {
-    let Some(Type::Struct(schema)) = of
-        .fields
-        .iter()
-        .map(|f| &f.ty)
-        .find(|t| matches!(t, Type::Struct(_)))
-    else {
+    let Some(Type::Struct(schema)) = of.fields.iter().map(|f| &f.ty).find(|t| matches!(t, Type::Struct(_))) else {
         return;
     };
     match value {
@@ -113,9 +108,7 @@ pub fn is_omitted(field: &Field, value: &Value) -> bool {
     }
     match &field.ty {
         // Structs in Go: omitempty never applies to them.
-        Type::Struct(_)
-        | Type::Any
-        | Type::Scalar(Scalar::Quantity | Scalar::IntOrString | Scalar::Duration) => false,
+        Type::Struct(_) | Type::Any | Type::Scalar(Scalar::Quantity | Scalar::IntOrString | Scalar::Duration) => false,
         Type::Scalar(Scalar::Time | Scalar::MicroTime) => field.omit_zero && value.is_null(),
         _ => is_empty(value),
     }

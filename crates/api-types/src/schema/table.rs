@@ -12,143 +12,54 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use super::{
-    Field, JsonForm, List, ListKind, Map, Name, Patch, Scalar, Struct, StructRef, Target, Type,
-};
+use super::{Field, JsonForm, List, ListKind, Map, Name, Patch, Scalar, Struct, StructRef, Target, Type};
 
 const SOURCES: &[(&str, &str)] = &[
     ("admission/v1", include_str!("tables/admission.v1.txt")),
-    (
-        "admission/v1beta1",
-        include_str!("tables/admission.v1beta1.txt"),
-    ),
-    (
-        "admissionregistration/v1",
-        include_str!("tables/admissionregistration.v1.txt"),
-    ),
-    (
-        "admissionregistration/v1alpha1",
-        include_str!("tables/admissionregistration.v1alpha1.txt"),
-    ),
-    (
-        "admissionregistration/v1beta1",
-        include_str!("tables/admissionregistration.v1beta1.txt"),
-    ),
-    (
-        "apidiscovery/v2",
-        include_str!("tables/apidiscovery.v2.txt"),
-    ),
-    (
-        "apidiscovery/v2beta1",
-        include_str!("tables/apidiscovery.v2beta1.txt"),
-    ),
-    (
-        "apiextensions/v1",
-        include_str!("tables/apiextensions.v1.txt"),
-    ),
-    (
-        "apiextensions/v1beta1",
-        include_str!("tables/apiextensions.v1beta1.txt"),
-    ),
-    (
-        "apiregistration/v1",
-        include_str!("tables/apiregistration.v1.txt"),
-    ),
-    (
-        "apiregistration/v1beta1",
-        include_str!("tables/apiregistration.v1beta1.txt"),
-    ),
-    (
-        "apiserverinternal/v1alpha1",
-        include_str!("tables/apiserverinternal.v1alpha1.txt"),
-    ),
+    ("admission/v1beta1", include_str!("tables/admission.v1beta1.txt")),
+    ("admissionregistration/v1", include_str!("tables/admissionregistration.v1.txt")),
+    ("admissionregistration/v1alpha1", include_str!("tables/admissionregistration.v1alpha1.txt")),
+    ("admissionregistration/v1beta1", include_str!("tables/admissionregistration.v1beta1.txt")),
+    ("apidiscovery/v2", include_str!("tables/apidiscovery.v2.txt")),
+    ("apidiscovery/v2beta1", include_str!("tables/apidiscovery.v2beta1.txt")),
+    ("apiextensions/v1", include_str!("tables/apiextensions.v1.txt")),
+    ("apiextensions/v1beta1", include_str!("tables/apiextensions.v1beta1.txt")),
+    ("apiregistration/v1", include_str!("tables/apiregistration.v1.txt")),
+    ("apiregistration/v1beta1", include_str!("tables/apiregistration.v1beta1.txt")),
+    ("apiserverinternal/v1alpha1", include_str!("tables/apiserverinternal.v1alpha1.txt")),
     ("apps/v1", include_str!("tables/apps.v1.txt")),
     ("apps/v1beta1", include_str!("tables/apps.v1beta1.txt")),
     ("apps/v1beta2", include_str!("tables/apps.v1beta2.txt")),
-    (
-        "authentication/v1",
-        include_str!("tables/authentication.v1.txt"),
-    ),
-    (
-        "authentication/v1alpha1",
-        include_str!("tables/authentication.v1alpha1.txt"),
-    ),
-    (
-        "authentication/v1beta1",
-        include_str!("tables/authentication.v1beta1.txt"),
-    ),
-    (
-        "authorization/v1",
-        include_str!("tables/authorization.v1.txt"),
-    ),
-    (
-        "authorization/v1beta1",
-        include_str!("tables/authorization.v1beta1.txt"),
-    ),
+    ("authentication/v1", include_str!("tables/authentication.v1.txt")),
+    ("authentication/v1alpha1", include_str!("tables/authentication.v1alpha1.txt")),
+    ("authentication/v1beta1", include_str!("tables/authentication.v1beta1.txt")),
+    ("authorization/v1", include_str!("tables/authorization.v1.txt")),
+    ("authorization/v1beta1", include_str!("tables/authorization.v1beta1.txt")),
     ("autoscaling/v1", include_str!("tables/autoscaling.v1.txt")),
     ("autoscaling/v2", include_str!("tables/autoscaling.v2.txt")),
     ("batch/v1", include_str!("tables/batch.v1.txt")),
     ("batch/v1beta1", include_str!("tables/batch.v1beta1.txt")),
-    (
-        "certificates/v1",
-        include_str!("tables/certificates.v1.txt"),
-    ),
-    (
-        "certificates/v1alpha1",
-        include_str!("tables/certificates.v1alpha1.txt"),
-    ),
-    (
-        "certificates/v1beta1",
-        include_str!("tables/certificates.v1beta1.txt"),
-    ),
-    (
-        "coordination/v1",
-        include_str!("tables/coordination.v1.txt"),
-    ),
-    (
-        "coordination/v1alpha2",
-        include_str!("tables/coordination.v1alpha2.txt"),
-    ),
-    (
-        "coordination/v1beta1",
-        include_str!("tables/coordination.v1beta1.txt"),
-    ),
+    ("certificates/v1", include_str!("tables/certificates.v1.txt")),
+    ("certificates/v1alpha1", include_str!("tables/certificates.v1alpha1.txt")),
+    ("certificates/v1beta1", include_str!("tables/certificates.v1beta1.txt")),
+    ("coordination/v1", include_str!("tables/coordination.v1.txt")),
+    ("coordination/v1alpha2", include_str!("tables/coordination.v1alpha2.txt")),
+    ("coordination/v1beta1", include_str!("tables/coordination.v1beta1.txt")),
     ("core/v1", include_str!("tables/core.v1.txt")),
     ("discovery/v1", include_str!("tables/discovery.v1.txt")),
-    (
-        "discovery/v1beta1",
-        include_str!("tables/discovery.v1beta1.txt"),
-    ),
+    ("discovery/v1beta1", include_str!("tables/discovery.v1beta1.txt")),
     ("events/v1", include_str!("tables/events.v1.txt")),
     ("events/v1beta1", include_str!("tables/events.v1beta1.txt")),
-    (
-        "extensions/v1beta1",
-        include_str!("tables/extensions.v1beta1.txt"),
-    ),
+    ("extensions/v1beta1", include_str!("tables/extensions.v1beta1.txt")),
     ("flowcontrol/v1", include_str!("tables/flowcontrol.v1.txt")),
-    (
-        "flowcontrol/v1beta1",
-        include_str!("tables/flowcontrol.v1beta1.txt"),
-    ),
-    (
-        "flowcontrol/v1beta2",
-        include_str!("tables/flowcontrol.v1beta2.txt"),
-    ),
-    (
-        "flowcontrol/v1beta3",
-        include_str!("tables/flowcontrol.v1beta3.txt"),
-    ),
-    (
-        "imagepolicy/v1alpha1",
-        include_str!("tables/imagepolicy.v1alpha1.txt"),
-    ),
+    ("flowcontrol/v1beta1", include_str!("tables/flowcontrol.v1beta1.txt")),
+    ("flowcontrol/v1beta2", include_str!("tables/flowcontrol.v1beta2.txt")),
+    ("flowcontrol/v1beta3", include_str!("tables/flowcontrol.v1beta3.txt")),
+    ("imagepolicy/v1alpha1", include_str!("tables/imagepolicy.v1alpha1.txt")),
     ("meta/v1", include_str!("tables/meta.v1.txt")),
     ("meta/v1beta1", include_str!("tables/meta.v1beta1.txt")),
     ("networking/v1", include_str!("tables/networking.v1.txt")),
-    (
-        "networking/v1beta1",
-        include_str!("tables/networking.v1beta1.txt"),
-    ),
+    ("networking/v1beta1", include_str!("tables/networking.v1beta1.txt")),
     ("node/v1", include_str!("tables/node.v1.txt")),
     ("node/v1alpha1", include_str!("tables/node.v1alpha1.txt")),
     ("node/v1beta1", include_str!("tables/node.v1beta1.txt")),
@@ -158,40 +69,16 @@ const SOURCES: &[(&str, &str)] = &[
     ("rbac/v1alpha1", include_str!("tables/rbac.v1alpha1.txt")),
     ("rbac/v1beta1", include_str!("tables/rbac.v1beta1.txt")),
     ("resource/v1", include_str!("tables/resource.v1.txt")),
-    (
-        "resource/v1alpha3",
-        include_str!("tables/resource.v1alpha3.txt"),
-    ),
-    (
-        "resource/v1beta1",
-        include_str!("tables/resource.v1beta1.txt"),
-    ),
-    (
-        "resource/v1beta2",
-        include_str!("tables/resource.v1beta2.txt"),
-    ),
+    ("resource/v1alpha3", include_str!("tables/resource.v1alpha3.txt")),
+    ("resource/v1beta1", include_str!("tables/resource.v1beta1.txt")),
+    ("resource/v1beta2", include_str!("tables/resource.v1beta2.txt")),
     ("scheduling/v1", include_str!("tables/scheduling.v1.txt")),
-    (
-        "scheduling/v1alpha2",
-        include_str!("tables/scheduling.v1alpha2.txt"),
-    ),
-    (
-        "scheduling/v1beta1",
-        include_str!("tables/scheduling.v1beta1.txt"),
-    ),
+    ("scheduling/v1alpha2", include_str!("tables/scheduling.v1alpha2.txt")),
+    ("scheduling/v1beta1", include_str!("tables/scheduling.v1beta1.txt")),
     ("storage/v1", include_str!("tables/storage.v1.txt")),
-    (
-        "storage/v1alpha1",
-        include_str!("tables/storage.v1alpha1.txt"),
-    ),
-    (
-        "storage/v1beta1",
-        include_str!("tables/storage.v1beta1.txt"),
-    ),
-    (
-        "storagemigration/v1beta1",
-        include_str!("tables/storagemigration.v1beta1.txt"),
-    ),
+    ("storage/v1alpha1", include_str!("tables/storage.v1alpha1.txt")),
+    ("storage/v1beta1", include_str!("tables/storage.v1beta1.txt")),
+    ("storagemigration/v1beta1", include_str!("tables/storagemigration.v1beta1.txt")),
 ];
 
 pub(super) struct Table {
@@ -207,10 +94,7 @@ pub(super) fn table() -> &'static Table {
 pub(super) fn find(package: &str, name: &str) -> Option<StructRef> {
     let table = table();
     let index = *table.by_name.get(&(package, name))?;
-    Some(StructRef {
-        target: Target::Table(index),
-        atomic: table.structs[index as usize].atomic,
-    })
+    Some(StructRef { target: Target::Table(index), atomic: table.structs[index as usize].atomic })
 }
 
 /// A struct's line and the lines of its fields.
@@ -231,10 +115,7 @@ impl Table {
             by_name.insert((block.package, name), index as u32);
             atomic.push(words.any(|w| w == "atomic"));
         }
-        let reader = Reader {
-            by_name: &by_name,
-            atomic: &atomic,
-        };
+        let reader = Reader { by_name: &by_name, atomic: &atomic };
         let structs = blocks.iter().map(|b| reader.block(b)).collect();
         Table { structs, by_name }
     }
@@ -243,21 +124,10 @@ impl Table {
 fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::with_capacity(1100);
     for &(package, text) in SOURCES {
-        for line in text
-            .lines()
-            .filter(|l| !l.is_empty() && !l.starts_with('#'))
-        {
+        for line in text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
             match line.strip_prefix("  ") {
-                None => blocks.push(Block {
-                    package,
-                    header: line,
-                    fields: Vec::new(),
-                }),
-                Some(field) => blocks
-                    .last_mut()
-                    .expect("a field follows a struct")
-                    .fields
-                    .push(field),
+                None => blocks.push(Block { package, header: line, fields: Vec::new() }),
+                Some(field) => blocks.last_mut().expect("a field follows a struct").fields.push(field),
             }
         }
     }
@@ -282,19 +152,12 @@ impl Reader<'_> {
         };
         for word in words {
             match word {
-                "kind" => of
-                    .fields
-                    .extend([type_meta("kind"), type_meta("apiVersion")]),
+                "kind" => of.fields.extend([type_meta("kind"), type_meta("apiVersion")]),
                 "atomic" => of.atomic = true,
                 other => panic!("unknown marker {other} at {name}"),
             }
         }
-        of.fields.extend(
-            block
-                .fields
-                .iter()
-                .map(|line| self.field(block.package, line)),
-        );
+        of.fields.extend(block.fields.iter().map(|line| self.field(block.package, line)));
         of
     }
 
@@ -311,9 +174,7 @@ impl Reader<'_> {
         let pointer = ty.starts_with('*');
         Field {
             name: Name::Borrowed(name),
-            number: number
-                .parse()
-                .unwrap_or_else(|_| panic!("no number: {line}")),
+            number: number.parse().unwrap_or_else(|_| panic!("no number: {line}")),
             ty: self.ty(package, ty, &markers),
             pointer,
             omit_empty,
@@ -362,15 +223,9 @@ impl Reader<'_> {
             _ => {}
         }
         let (package, name) = name.rsplit_once('.').unwrap_or((package, name));
-        let index = *self
-            .by_name
-            .get(&(package, name))
-            .unwrap_or_else(|| panic!("no struct {package}.{name}"));
+        let index = *self.by_name.get(&(package, name)).unwrap_or_else(|| panic!("no struct {package}.{name}"));
         let atomic = markers.atomic.unwrap_or(self.atomic[index as usize]);
-        Type::Struct(StructRef {
-            target: Target::Table(index),
-            atomic,
-        })
+        Type::Struct(StructRef { target: Target::Table(index), atomic })
     }
 }
 
