@@ -8,6 +8,7 @@ mod field_error;
 pub mod json;
 pub mod protobuf;
 pub mod quantity;
+pub mod resources;
 pub mod schema;
 mod status;
 pub mod time;
