@@ -73,6 +73,10 @@ pub fn remove(group: &str) -> Result<()> {
         for dir in subtree(&tree.join(group)).into_iter().rev() {
             fs::remove_dir(&dir).with_context(|| format!("remove {}", dir.display()))?;
         }
+        // The parent is shared by all clusters: it goes with the last one.
+        if let Some(parent) = Path::new(group).parent().filter(|p| *p != Path::new("")) {
+            let _ = fs::remove_dir(tree.join(parent));
+        }
     }
     Ok(())
 }

@@ -82,7 +82,12 @@ fn etcd(cluster: &Cluster) -> Vec<String> {
     let data = cluster.state_dir().join("etcd");
     words(&["etcd", "--data-dir", &data.display().to_string(), "--listen-client-urls", "http://127.0.0.1:2379"])
         .into_iter()
-        .chain(words(&["--advertise-client-urls", "http://127.0.0.1:2379", "--listen-peer-urls", "http://127.0.0.1:2380"]))
+        .chain(words(&[
+            "--advertise-client-urls",
+            "http://127.0.0.1:2379",
+            "--listen-peer-urls",
+            "http://127.0.0.1:2380",
+        ]))
         .collect()
 }
 
@@ -285,9 +290,7 @@ fn kubelet_config(cluster: &Cluster, node: &Node) -> serde_json::Value {
 
 fn cloud_config(cluster: &Cluster) -> serde_json::Value {
     let (start, end) = cluster.load_balancer_range();
-    let instance = |node: Node| {
-        json!({"name": node.name, "address": node.address, "netns": node.netns(), "zone": node.zone, "instanceType": "netns"})
-    };
+    let instance = |node: Node| json!({"name": node.name, "address": node.address, "netns": node.netns(), "zone": node.zone, "instanceType": "netns"});
     json!({
         "apiVersion": "keelson.dev/v1alpha1",
         "kind": "LocalCloudConfig",

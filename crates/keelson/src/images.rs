@@ -67,13 +67,18 @@ pub fn busybox(binary: &Path) -> Result<Image> {
     for applet in applets(binary)?.iter().filter(|a| a.as_str() != "busybox") {
         layer.symlink(&format!("bin/{applet}"), "/bin/busybox")?;
     }
-    layer.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n")?;
+    layer.file(
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
+    )?;
     layer.file("etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
     build(BUSYBOX_IMAGE, layer, json!({"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]}))
 }
 
 fn applets(binary: &Path) -> Result<Vec<String>> {
-    let output = std::process::Command::new(binary).arg("--list").output().with_context(|| binary.display().to_string())?;
+    let output =
+        std::process::Command::new(binary).arg("--list").output().with_context(|| binary.display().to_string())?;
     Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
 }
 

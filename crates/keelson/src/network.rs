@@ -35,7 +35,8 @@ async fn create_node(cluster: &Cluster, node: &Node, number: usize) -> Result<()
     if node.netns().exists() {
         return Ok(());
     }
-    let (host_end, inside) = (format!("kl{}n{number}", cluster.index), format!("nsenter --net={}", node.netns().display()));
+    let (host_end, inside) =
+        (format!("kl{}n{number}", cluster.index), format!("nsenter --net={}", node.netns().display()));
     run(&format!("ip netns add {name}")).await?;
     run(&format!("ip link add {host_end} type veth peer name eth0 netns {name}")).await?;
     run(&format!("ip link set {host_end} master {} up", cluster.bridge())).await?;

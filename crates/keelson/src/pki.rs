@@ -6,7 +6,8 @@ use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 
 use crate::spec::{Cluster, KUBERNETES_SERVICE_IP};
@@ -44,10 +45,15 @@ pub const CLIENTS: [(&str, &str, Option<&str>); 5] = [
 ];
 
 fn leaves(cluster: &Cluster) -> Vec<Leaf> {
-    let mut api_names: Vec<String> =
-        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"]
-            .map(str::to_owned)
-            .into();
+    let mut api_names: Vec<String> = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+    ]
+    .map(str::to_owned)
+    .into();
     api_names.extend([KUBERNETES_SERVICE_IP.to_owned(), "127.0.0.1".to_owned(), cluster.control_plane().to_string()]);
     let mut leaves = vec![
         Leaf::server("apiserver", "kube-apiserver", api_names),
@@ -56,7 +62,11 @@ fn leaves(cluster: &Cluster) -> Vec<Leaf> {
     leaves.extend(CLIENTS.iter().map(|(file, user, group)| Leaf::client(file, user, *group)));
     for node in cluster.nodes() {
         let (name, address) = (&node.name, node.address.to_string());
-        leaves.push(Leaf::server(&format!("kubelet-{name}"), &format!("system:node:{name}"), vec![name.clone(), address]));
+        leaves.push(Leaf::server(
+            &format!("kubelet-{name}"),
+            &format!("system:node:{name}"),
+            vec![name.clone(), address],
+        ));
     }
     // The control-plane node's kubelet starts with a certificate; the workers' ask for theirs with a bootstrap token.
     let first = &cluster.nodes()[0].name;
@@ -114,9 +124,11 @@ fn issue(dir: &Path, leaf: &Leaf, issuer: &Issuer<'static, KeyPair>) -> Result<(
         params.subject_alt_names.push(san);
     }
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-    params.extended_key_usages = vec![
-        if leaf.server_names.is_empty() { ExtendedKeyUsagePurpose::ClientAuth } else { ExtendedKeyUsagePurpose::ServerAuth },
-    ];
+    params.extended_key_usages = vec![if leaf.server_names.is_empty() {
+        ExtendedKeyUsagePurpose::ClientAuth
+    } else {
+        ExtendedKeyUsagePurpose::ServerAuth
+    }];
     let pair = KeyPair::generate()?;
     fs::write(&cert, params.signed_by(&pair, issuer)?.pem())?;
     write_private(&key, &pair.serialize_pem())

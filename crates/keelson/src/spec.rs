@@ -50,8 +50,15 @@ impl Cluster {
     pub fn validate(&self) -> Result<()> {
         let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let name = &self.name;
-        if name.is_empty() || name.len() > 20 || !name.chars().all(valid) || name.starts_with('-') || name.ends_with('-') {
-            bail!("cluster name {name:?} must be 1 to 20 characters of a-z, 0-9 and '-', with a letter or digit at both ends");
+        if name.is_empty()
+            || name.len() > 20
+            || !name.chars().all(valid)
+            || name.starts_with('-')
+            || name.ends_with('-')
+        {
+            bail!(
+                "cluster name {name:?} must be 1 to 20 characters of a-z, 0-9 and '-', with a letter or digit at both ends"
+            );
         }
         if self.workers > MAX_WORKERS {
             bail!("{} workers asked for, at most {MAX_WORKERS} are possible", self.workers);
@@ -186,7 +193,8 @@ mod tests {
     fn nodes_are_named_and_addressed() {
         let nodes = cluster("dev", 2).nodes();
         let seen: Vec<_> = nodes.iter().map(|n| (n.name.as_str(), n.address.to_string())).collect();
-        let expected = [("dev-control-plane", "172.30.1.2"), ("dev-worker", "172.30.1.3"), ("dev-worker2", "172.30.1.4")];
+        let expected =
+            [("dev-control-plane", "172.30.1.2"), ("dev-worker", "172.30.1.3"), ("dev-worker2", "172.30.1.4")];
         assert_eq!(seen, expected.map(|(n, a)| (n, a.to_owned())));
     }
 

@@ -158,7 +158,8 @@ fn is_ready(node: &ApiNode) -> bool {
     let ready = conditions.is_some_and(|c| c.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
     let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
     let waiting = taints.is_some_and(|t| {
-        t.iter().any(|t| t.key.starts_with("node.cloudprovider.kubernetes.io/") || t.key.starts_with("node.kubernetes.io/"))
+        t.iter()
+            .any(|t| t.key.starts_with("node.cloudprovider.kubernetes.io/") || t.key.starts_with("node.kubernetes.io/"))
     });
     ready && !waiting
 }

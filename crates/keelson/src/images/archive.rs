@@ -58,7 +58,8 @@ fn oci(files: &Files, index: &[u8]) -> Result<Vec<Image>> {
 
 fn oci_image(files: &Files, descriptor: &Value) -> Result<Image> {
     let annotations = &descriptor["annotations"];
-    let named = annotations["io.containerd.image.name"].as_str().or(annotations["org.opencontainers.image.ref.name"].as_str());
+    let named =
+        annotations["io.containerd.image.name"].as_str().or(annotations["org.opencontainers.image.ref.name"].as_str());
     let name = named.context("an image of the archive has no name")?.to_owned();
     let mut manifest = blob(files, descriptor)?;
     let mut parsed: Value = serde_json::from_slice(&manifest.data)?;
