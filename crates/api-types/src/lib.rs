@@ -5,11 +5,14 @@
 
 pub mod duration;
 mod field_error;
+pub mod int_or_string;
 pub mod json;
+pub mod names;
 pub mod protobuf;
 pub mod quantity;
 pub mod resources;
 pub mod schema;
+pub mod selector;
 mod status;
 pub mod time;
 pub mod yaml;
@@ -17,4 +20,5 @@ pub mod yaml;
 pub use field_error::{FieldError, FieldErrorKind, Path};
 pub use k8s_openapi;
 pub use quantity::Quantity;
+pub use selector::{FieldSelector, LabelSelector};
 pub use status::{ApiError, Cause, Details};
