@@ -1,1 +1,1 @@
-//! integration
+//! In-process clusters on a paused clock (see `tests/`).

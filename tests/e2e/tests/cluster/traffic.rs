@@ -1,0 +1,50 @@
+//! The example workload and the ways to its page.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e_tests::{Cluster, eventually, run};
+
+const PAGE: &str = "Hello from Keelson";
+
+/// What `hack/up` shows: apply, available, job complete, cluster IP from each node, node port from the machine.
+pub(crate) fn example(cluster: &Cluster) -> Result<()> {
+    let repository = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let script = format!("{repository}/hack/try-example");
+    run(Command::new(script).arg(cluster.bin_dir()).env("KUBECONFIG", cluster.kubeconfig()))?;
+    let nodes = cluster.kubectl("get pods -l app=web -o jsonpath={.items[*].spec.nodeName}")?;
+    let mut nodes: Vec<&str> = nodes.split_whitespace().collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    ensure!(nodes.len() == 3, "three replicas run on {nodes:?}");
+    Ok(())
+}
+
+/// A service of type LoadBalancer gets an address that this machine reaches, also when a node is gone.
+pub(crate) fn load_balancer(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl("expose deployment web --name=web-lb --type=LoadBalancer --port=8081 --target-port=8080")?;
+    let address = eventually(20, || {
+        let ip = cluster.kubectl("get service web-lb -o jsonpath={.status.loadBalancer.ingress[0].ip}")?;
+        ensure!(!ip.is_empty(), "no address yet");
+        Ok(ip)
+    })?;
+    eventually(20, || fetch(&format!("http://{address}:8081/index.html")))?;
+    cluster.kubectl("delete service web-lb")?;
+    Ok(())
+}
+
+/// `up` on a running cluster completes and leaves the workload alone.
+pub(crate) fn second_up(cluster: &Cluster) -> Result<()> {
+    let pods = || cluster.kubectl("get pods -l app=web -o jsonpath={.items[*].metadata.uid}");
+    let before = pods()?;
+    cluster.keelson(&["up", "--name", "e2e", "--workers", "2"])?;
+    ensure!(pods()? == before, "the second up replaced pods");
+    Ok(())
+}
+
+/// Fetches the example's page.
+pub(crate) fn fetch(url: &str) -> Result<()> {
+    let page = run(Command::new("curl").args(["-sf", "-m", "5", url])).with_context(|| url.to_owned())?;
+    ensure!(page.contains(PAGE), "{url} answered {page:?}");
+    Ok(())
+}
