@@ -1,11 +1,8 @@
 //! One real three-node cluster, and everything that a user does with it. The scenarios share the cluster and run in order; each
 //! cleans up after itself. All are run, whatever fails.
 
-#[path = "cluster/clients.rs"]
 mod clients;
-#[path = "cluster/faults.rs"]
 mod faults;
-#[path = "cluster/traffic.rs"]
 mod traffic;
 
 use anyhow::Result;
