@@ -34,6 +34,8 @@ pub struct ApiError {
     pub reason: &'static str,
     pub message: String,
     pub details: Option<Box<Details>>,
+    /// Goes into `metadata.continue`: where an expired list may go on. Usually empty.
+    pub continue_token: String,
 }
 
 /// `pods` or `deployments.apps`.
@@ -43,13 +45,13 @@ fn qualified(group: &str, resource: &str) -> String {
 
 impl ApiError {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        ApiError { code, reason, message: message.into(), details: None }
+        ApiError { code, reason, message: message.into(), details: None, continue_token: String::new() }
     }
 
     fn about(code: u16, reason: &'static str, group: &str, kind: &str, name: &str, message: String) -> Self {
         let details =
             Details { name: name.to_owned(), group: group.to_owned(), kind: kind.to_owned(), ..Details::default() };
-        ApiError { code, reason, message, details: Some(Box::new(details)) }
+        ApiError { details: Some(Box::new(details)), ..ApiError::new(code, reason, message) }
     }
 
     /// The details, made when there are none.
@@ -188,6 +190,9 @@ impl ApiError {
         if let Value::Object(map) = &mut status {
             if !self.reason.is_empty() {
                 map.insert("reason".to_owned(), self.reason.into());
+            }
+            if !self.continue_token.is_empty() {
+                map.insert("metadata".to_owned(), json!({ "continue": self.continue_token }));
             }
             if let Some(details) = &self.details {
                 map.insert("details".to_owned(), details.to_value());

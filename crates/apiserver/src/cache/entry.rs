@@ -1,0 +1,103 @@
+//! One object in the cache.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::{error::Error, model::StorageModel, negotiate::Codec};
+
+/// What selectors look at, read once from each object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selectable {
+    pub labels: BTreeMap<String, String>,
+    /// The selectable fields in the model's order: (label, value).
+    pub fields: Vec<(&'static str, String)>,
+}
+
+/// A served form of an object: which version, in which codec. Versions are counted as the model lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    pub version: usize,
+    pub codec: Codec,
+}
+
+/// One object as of `revision`: the bytes in the store, and every form a client asked for, encoded once.
+pub struct Entry {
+    /// The key below the resource's prefix: `namespace/name` or `name`.
+    pub key: String,
+    pub revision: u64,
+    pub stored: Bytes,
+    pub selectable: Selectable,
+    /// Why the stored bytes can't be read; lists that would contain this entry fail with it.
+    pub broken: Option<String>,
+    model: Arc<StorageModel>,
+    encoded: Mutex<Vec<(Form, Bytes)>>,
+}
+
+impl Entry {
+    pub fn new(model: &Arc<StorageModel>, key: &str, stored: Bytes, revision: u64) -> Entry {
+        let (selectable, broken) = match model.decode(&stored) {
+            Ok(value) => (model.selectable(&value), None),
+            Err(e) => {
+                tracing::error!(prefix = %model.prefix, key, error = %e, "stored object can't be decoded");
+                (Selectable::default(), Some(e.to_string()))
+            }
+        };
+        Entry {
+            key: key.to_owned(),
+            revision,
+            stored,
+            selectable,
+            broken,
+            model: Arc::clone(model),
+            encoded: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The same object as it is last seen, at the revision of its removal.
+    pub fn removed_at(&self, revision: u64) -> Entry {
+        Entry {
+            key: self.key.clone(),
+            revision,
+            stored: self.stored.clone(),
+            selectable: self.selectable.clone(),
+            broken: self.broken.clone(),
+            model: Arc::clone(&self.model),
+            encoded: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub fn namespace(&self) -> &str {
+        self.key.split_once('/').map_or("", |(ns, _)| ns)
+    }
+
+    pub fn name(&self) -> &str {
+        self.key.split_once('/').map_or(self.key.as_str(), |(_, name)| name)
+    }
+
+    /// The object in the served version `version`, with its resource version set.
+    pub fn value(&self, version: usize) -> Result<Value, Error> {
+        if let Some(why) = &self.broken {
+            return Err(Error::internal(format!("object {}{}: {why}", self.model.prefix, self.key)));
+        }
+        self.model.read(&self.stored, self.revision, version)
+    }
+
+    /// The object's bytes in this form; encoded on first use.
+    pub fn bytes(&self, form: Form) -> Result<Bytes, Error> {
+        if let Some((_, bytes)) = self.encoded.lock().iter().find(|(f, _)| *f == form) {
+            return Ok(bytes.clone());
+        }
+        let bytes = self.model.encode(form, &self.value(form.version)?)?;
+        self.encoded.lock().push((form, bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}@{}", self.model.prefix, self.key, self.revision)
+    }
+}

@@ -1,0 +1,215 @@
+//! Feeds all caches from one watch of the store.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use parking_lot::RwLock;
+use storage::{Event, ListOptions, Revision, Store, StoreError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::resource::ResourceCache;
+
+/// Keys read at once while the caches fill.
+const PAGE: usize = 2_000;
+/// Pause before the store is asked again after a failure.
+const RETRY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    #[error("the cache did not reach revision {wanted} in time, it is at {reached}")]
+    Stale { wanted: u64, reached: u64 },
+    #[error("the cache is shutting down")]
+    Closed,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+struct Registration {
+    cache: Arc<ResourceCache>,
+    done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// Owner of all caches. [`Hub::run`] is the task that keeps them current.
+pub struct Hub {
+    store: Arc<dyn Store>,
+    /// What all keys start with (`/registry/`).
+    root: String,
+    /// By key prefix.
+    caches: RwLock<BTreeMap<String, Arc<ResourceCache>>>,
+    /// All caches contain everything up to this revision.
+    progress: watch::Sender<u64>,
+    registrations: mpsc::UnboundedSender<Registration>,
+    pending: parking_lot::Mutex<Option<mpsc::UnboundedReceiver<Registration>>>,
+}
+
+impl Hub {
+    pub fn new(store: Arc<dyn Store>, root: &str) -> Arc<Hub> {
+        let (registrations, pending) = mpsc::unbounded_channel();
+        Arc::new(Hub {
+            store,
+            root: root.to_owned(),
+            caches: RwLock::default(),
+            progress: watch::channel(0).0,
+            registrations,
+            pending: parking_lot::Mutex::new(Some(pending)),
+        })
+    }
+
+    /// Adds a cache before [`Hub::run`] starts.
+    pub fn add(&self, cache: Arc<ResourceCache>) {
+        self.caches.write().insert(cache.model.prefix.clone(), cache);
+    }
+
+    /// Adds a cache while the hub runs, and waits until it is filled.
+    pub async fn register(&self, cache: Arc<ResourceCache>) -> Result<(), HubError> {
+        let (done, filled) = oneshot::channel();
+        self.registrations.send(Registration { cache, done }).map_err(|_| HubError::Closed)?;
+        Ok(filled.await.map_err(|_| HubError::Closed)??)
+    }
+
+    /// Stops feeding the cache of this prefix; its watches end.
+    pub fn remove(&self, prefix: &str) {
+        if let Some(cache) = self.caches.write().remove(prefix) {
+            cache.reset(Vec::new(), *self.progress.borrow());
+        }
+    }
+
+    /// The revision up to which all caches are complete.
+    pub fn revision(&self) -> u64 {
+        *self.progress.borrow()
+    }
+
+    /// Whether the caches have been filled.
+    pub fn is_ready(&self) -> bool {
+        self.revision() > 0
+    }
+
+    /// Waits until all caches contain everything up to `revision`.
+    pub async fn wait_for(&self, revision: u64, limit: Duration) -> Result<(), HubError> {
+        let mut progress = self.progress.subscribe();
+        let reached = tokio::time::timeout(limit, progress.wait_for(|r| *r >= revision.max(1))).await;
+        match reached {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(HubError::Closed),
+            Err(_) => Err(HubError::Stale { wanted: revision, reached: self.revision() }),
+        }
+    }
+
+    /// Waits until the caches contain everything that the store acknowledged before this call.
+    pub async fn catch_up(&self, limit: Duration) -> Result<u64, HubError> {
+        let revision = self.store.revision().await?.0;
+        self.wait_for(revision, limit).await?;
+        Ok(revision)
+    }
+
+    /// Fills the caches and follows the store until `shutdown`. May be called once.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let Some(mut registrations) = self.pending.lock().take() else { return };
+        while !shutdown.is_cancelled() {
+            let failed = tokio::select! {
+                () = shutdown.cancelled() => return,
+                result = self.follow(&mut registrations) => result,
+            };
+            if let Err(e) = failed {
+                tracing::warn!(error = %e, "watch of the store ended, the caches are filled again");
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+
+    async fn follow(&self, registrations: &mut mpsc::UnboundedReceiver<Registration>) -> Result<(), StoreError> {
+        let revision = self.fill().await?;
+        let mut events = self.store.watch(&self.root, Revision(revision)).await?;
+        self.progress.send_replace(revision);
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(event) => self.apply(event?),
+                    None => return Ok(()),
+                },
+                Some(registration) = registrations.recv() => {
+                    let result = self.fill_one(&registration.cache).await;
+                    if result.is_ok() {
+                        self.add(registration.cache);
+                    }
+                    // The caller may have gone; the cache is there all the same.
+                    let _gone = registration.done.send(result);
+                }
+            }
+        }
+    }
+
+    /// Reads the whole store at one revision into the caches.
+    async fn fill(&self) -> Result<u64, StoreError> {
+        let mut items: BTreeMap<String, Vec<(String, Bytes, u64)>> =
+            self.caches.read().keys().map(|prefix| (prefix.clone(), Vec::new())).collect();
+        let mut options = ListOptions { limit: PAGE, ..ListOptions::default() };
+        loop {
+            let page = self.store.list(&self.root, options.clone()).await?;
+            options.at = Some(page.revision);
+            options.after = page.items.last().map(|kv| kv.key.clone());
+            for kv in page.items {
+                if let Some((prefix, items)) = floor(&mut items, &kv.key) {
+                    items.push((kv.key[prefix.len()..].to_owned(), kv.value, kv.mod_revision.0));
+                }
+            }
+            if page.remaining == 0 {
+                for (prefix, items) in items {
+                    if let Some(cache) = self.caches.read().get(&prefix) {
+                        cache.reset(items, page.revision.0);
+                    }
+                }
+                return Ok(page.revision.0);
+            }
+        }
+    }
+
+    async fn fill_one(&self, cache: &ResourceCache) -> Result<(), StoreError> {
+        let prefix = &cache.model.prefix;
+        let page = self.store.list(prefix, ListOptions::default()).await?;
+        let items = page.items.into_iter();
+        let items = items.map(|kv| (kv.key[prefix.len()..].to_owned(), kv.value, kv.mod_revision.0));
+        cache.reset(items.collect(), page.revision.0);
+        Ok(())
+    }
+
+    fn apply(&self, event: Event) {
+        let revision = match event {
+            Event::Put { kv, .. } => {
+                if let Some((prefix, cache)) = self.cache_of(&kv.key) {
+                    cache.put(&kv.key[prefix..], kv.value, kv.mod_revision.0);
+                }
+                kv.mod_revision.0
+            }
+            Event::Delete { prev, revision } => {
+                if let Some((prefix, cache)) = self.cache_of(&prev.key) {
+                    cache.delete(&prev.key[prefix..], revision.0);
+                }
+                revision.0
+            }
+            Event::Progress(revision) => revision.0,
+        };
+        for cache in self.caches.read().values() {
+            cache.advance(revision);
+        }
+        self.progress.send_if_modified(|r| revision > std::mem::replace(r, revision.max(*r)));
+    }
+
+    /// The cache that holds `key`, and the length of its prefix.
+    fn cache_of(&self, key: &str) -> Option<(usize, Arc<ResourceCache>)> {
+        let caches = self.caches.read();
+        let (prefix, cache) = caches.range::<str, _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
+        key.starts_with(prefix.as_str()).then(|| (prefix.len(), Arc::clone(cache)))
+    }
+}
+
+/// The entry whose prefix `key` has.
+fn floor<'a, T>(map: &'a mut BTreeMap<String, T>, key: &str) -> Option<(&'a str, &'a mut T)> {
+    let (prefix, value) = map.range_mut::<str, _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
+    key.starts_with(prefix.as_str()).then_some((prefix.as_str(), value))
+}

@@ -1,0 +1,226 @@
+//! The cache of one resource: entries, recent events, watches.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::entry::Entry;
+use crate::model::StorageModel;
+
+/// Events kept for watches that start in the past.
+const WINDOW: usize = 10_000;
+/// Events that a watch may lag behind before it is ended.
+const QUEUE: usize = 4_096;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Put,
+    Delete,
+}
+
+/// One change. For deletions `entry` is the last state, at the revision of the removal.
+#[derive(Debug)]
+pub struct CacheEvent {
+    pub change: Change,
+    pub entry: Arc<Entry>,
+    pub prev: Option<Arc<Entry>>,
+}
+
+impl CacheEvent {
+    pub fn revision(&self) -> u64 {
+        self.entry.revision
+    }
+}
+
+/// Which keys a list or watch is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Empty: all namespaces, or a cluster-scoped resource.
+    pub namespace: String,
+    /// Empty: all names.
+    pub name: String,
+}
+
+impl Scope {
+    fn covers(&self, entry: &Entry) -> bool {
+        (self.namespace.is_empty() || self.namespace == entry.namespace())
+            && (self.name.is_empty() || self.name == entry.name())
+    }
+
+    /// What keys of this scope start with.
+    fn key_prefix(&self) -> String {
+        if self.namespace.is_empty() { String::new() } else { format!("{}/", self.namespace) }
+    }
+}
+
+/// The revision asked for is older than the window.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooOld {
+    pub requested: u64,
+    pub oldest: u64,
+}
+
+/// A running watch: first `initial` (only when asked for), then `backlog`, then what arrives on `events`.
+pub struct Subscription {
+    /// The state at `revision`, when the watch starts from "now".
+    pub initial: Vec<Arc<Entry>>,
+    pub backlog: Vec<Arc<CacheEvent>>,
+    /// Closed when this watch lagged too far or the cache was reset.
+    pub events: mpsc::Receiver<Arc<CacheEvent>>,
+    /// Everything at or before this revision is in `initial` or `backlog`.
+    pub revision: u64,
+}
+
+struct Watcher {
+    scope: Scope,
+    sender: mpsc::Sender<Arc<CacheEvent>>,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<String, Arc<Entry>>,
+    window: VecDeque<Arc<CacheEvent>>,
+    /// All events after this revision are in `window`.
+    window_start: u64,
+    /// The newest revision whose event (of any resource) this cache has seen.
+    revision: u64,
+    watchers: Vec<Watcher>,
+}
+
+/// The cache of one resource.
+pub struct ResourceCache {
+    pub model: Arc<StorageModel>,
+    state: Mutex<State>,
+}
+
+impl ResourceCache {
+    pub fn new(model: Arc<StorageModel>) -> Self {
+        ResourceCache { model, state: Mutex::new(State::default()) }
+    }
+
+    /// Takes over a complete state; watches end (their clients start again from a list).
+    pub(super) fn reset(&self, items: Vec<(String, Bytes, u64)>, revision: u64) {
+        let entries = items
+            .into_iter()
+            .map(|(key, stored, rev)| {
+                let entry = Entry::new(&self.model, &key, stored, rev);
+                (key, Arc::new(entry))
+            })
+            .collect();
+        let mut state = self.state.lock();
+        *state = State { entries, window_start: revision, revision, ..State::default() };
+    }
+
+    /// Applies one event of the store's watch. Events at or before the cache's own revision are known already.
+    pub(super) fn put(&self, key: &str, stored: Bytes, revision: u64) {
+        if self.state.lock().revision >= revision {
+            return;
+        }
+        let entry = Arc::new(Entry::new(&self.model, key, stored, revision));
+        let mut state = self.state.lock();
+        let prev = state.entries.insert(key.to_owned(), Arc::clone(&entry));
+        state.dispatch(CacheEvent { change: Change::Put, entry, prev });
+    }
+
+    pub(super) fn delete(&self, key: &str, revision: u64) {
+        let mut state = self.state.lock();
+        if state.revision >= revision {
+            return;
+        }
+        if let Some(prev) = state.entries.remove(key) {
+            let entry = Arc::new(prev.removed_at(revision));
+            state.dispatch(CacheEvent { change: Change::Delete, entry, prev: Some(prev) });
+        }
+    }
+
+    /// Records that nothing of this resource happened up to `revision`.
+    pub(super) fn advance(&self, revision: u64) {
+        let mut state = self.state.lock();
+        state.revision = state.revision.max(revision);
+    }
+
+    /// The newest revision that this cache has seen.
+    pub fn revision(&self) -> u64 {
+        self.state.lock().revision
+    }
+
+    /// One object and the revision at which this is true.
+    pub fn get(&self, key: &str) -> (Option<Arc<Entry>>, u64) {
+        let state = self.state.lock();
+        (state.entries.get(key).cloned(), state.revision)
+    }
+
+    /// The number of objects.
+    pub fn len(&self) -> usize {
+        self.state.lock().entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The objects of a scope in key order, and the revision at which that is the whole state.
+    pub fn list(&self, scope: &Scope) -> (Vec<Arc<Entry>>, u64) {
+        let state = self.state.lock();
+        (state.list(scope), state.revision)
+    }
+
+    /// Starts a watch after `from`; `None` starts from the present state, which comes as `initial`.
+    pub fn watch(&self, scope: &Scope, from: Option<u64>) -> Result<Subscription, TooOld> {
+        let mut state = self.state.lock();
+        let (initial, backlog) = match from {
+            None => (state.list(scope), Vec::new()),
+            Some(from) if from < state.window_start => {
+                return Err(TooOld { requested: from, oldest: state.window_start });
+            }
+            Some(from) => {
+                let first = state.window.partition_point(|e| e.revision() <= from);
+                let backlog = state.window.range(first..).filter(|e| scope.covers(&e.entry)).cloned();
+                (Vec::new(), backlog.collect())
+            }
+        };
+        let (sender, events) = mpsc::channel(QUEUE);
+        state.watchers.push(Watcher { scope: scope.clone(), sender });
+        Ok(Subscription { initial, backlog, events, revision: state.revision })
+    }
+}
+
+impl State {
+    fn list(&self, scope: &Scope) -> Vec<Arc<Entry>> {
+        let prefix = scope.key_prefix();
+        if !scope.name.is_empty() && !prefix.is_empty() {
+            return self.entries.get(&format!("{prefix}{}", scope.name)).cloned().into_iter().collect();
+        }
+        self.entries
+            .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(&prefix))
+            .filter(|(_, entry)| scope.covers(entry))
+            .map(|(_, entry)| Arc::clone(entry))
+            .collect()
+    }
+
+    fn dispatch(&mut self, event: CacheEvent) {
+        let event = Arc::new(event);
+        self.revision = event.revision();
+        if self.window.len() == WINDOW
+            && let Some(oldest) = self.window.pop_front()
+        {
+            self.window_start = oldest.revision();
+        }
+        self.window.push_back(Arc::clone(&event));
+        // A full queue closes the watch: its client notices, and starts again where it was.
+        self.watchers.retain(|watcher| {
+            if watcher.scope.covers(&event.entry) {
+                watcher.sender.try_send(Arc::clone(&event)).is_ok()
+            } else {
+                !watcher.sender.is_closed()
+            }
+        });
+    }
+}

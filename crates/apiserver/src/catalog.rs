@@ -1,0 +1,104 @@
+//! All resources that are served now.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::RwLock;
+
+use crate::model::{Format, Resource};
+
+/// (group, version, plural).
+type Key = (String, String, String);
+
+/// A version of a group, as discovery orders it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupVersions {
+    pub group: String,
+    /// Preferred version first.
+    pub versions: Vec<String>,
+}
+
+#[derive(Default)]
+struct State {
+    groups: Vec<GroupVersions>,
+    resources: BTreeMap<Key, Arc<Resource>>,
+    /// Formats that are no resource's own: `Scale`, `Binding`, `DeleteOptions`, ...
+    formats: Vec<Arc<Format>>,
+}
+
+/// The routing table. Built-in resources are there from the start, custom ones come and go.
+#[derive(Default)]
+pub struct Catalog(RwLock<State>);
+
+impl Catalog {
+    pub fn insert(&self, resource: Arc<Resource>) {
+        let mut state = self.0.write();
+        let group = state.groups.iter_mut().find(|g| g.group == resource.group);
+        match group {
+            Some(group) if group.versions.contains(&resource.version) => {}
+            Some(group) => group.versions.push(resource.version.clone()),
+            None => state.groups.push(GroupVersions { group: resource.group.clone(), versions: vec![resource.version.clone()] }),
+        }
+        let key = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
+        state.resources.insert(key, resource);
+    }
+
+    pub fn remove(&self, group: &str, version: &str, plural: &str) {
+        let mut state = self.0.write();
+        state.resources.remove(&(group.to_owned(), version.to_owned(), plural.to_owned()));
+        let left: Vec<(String, String)> = state.resources.keys().map(|(g, v, _)| (g.clone(), v.clone())).collect();
+        for entry in &mut state.groups {
+            entry.versions.retain(|v| left.iter().any(|(g, version)| *g == entry.group && version == v));
+        }
+        state.groups.retain(|g| !g.versions.is_empty());
+    }
+
+    pub fn add_format(&self, format: Arc<Format>) {
+        self.0.write().formats.push(format);
+    }
+
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        let state = self.0.read();
+        state.resources.get(&(group.to_owned(), version.to_owned(), plural.to_owned())).cloned()
+    }
+
+    /// The resource in its group's preferred version.
+    pub fn preferred(&self, group: &str, plural: &str) -> Option<Arc<Resource>> {
+        let state = self.0.read();
+        let versions = &state.groups.iter().find(|g| g.group == group)?.versions;
+        versions.iter().find_map(|v| state.resources.get(&(group.to_owned(), v.clone(), plural.to_owned())).cloned())
+    }
+
+    pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Resource>> {
+        self.of_version(group, version).into_iter().find(|r| r.kind == kind)
+    }
+
+    /// The format of a kind: a resource's, or one of those that were added.
+    pub fn format(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Format>> {
+        if let Some(resource) = self.find_kind(group, version, kind) {
+            return Some(Arc::clone(&resource.format));
+        }
+        self.0.read().formats.iter().find(|f| f.is(group, version, kind)).cloned()
+    }
+
+    /// The resources of a group version in the order of their names.
+    pub fn of_version(&self, group: &str, version: &str) -> Vec<Arc<Resource>> {
+        let state = self.0.read();
+        let from = (group.to_owned(), version.to_owned(), String::new());
+        state
+            .resources
+            .range(from..)
+            .take_while(|((g, v, _), _)| g == group && v == version)
+            .map(|(_, resource)| Arc::clone(resource))
+            .collect()
+    }
+
+    /// All groups in discovery's order; the core group is "".
+    pub fn groups(&self) -> Vec<GroupVersions> {
+        self.0.read().groups.clone()
+    }
+
+    /// Every resource.
+    pub fn all(&self) -> Vec<Arc<Resource>> {
+        self.0.read().resources.values().cloned().collect()
+    }
+}

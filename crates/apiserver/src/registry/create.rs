@@ -1,0 +1,124 @@
+//! Creating an object.
+
+use serde_json::Value;
+use storage::{Revision, StoreError};
+
+use super::{Registry, Writer, fields::Manager, with_revision};
+use crate::{
+    admission::{Attributes, Operation},
+    error::{Error, Result, from_store},
+    meta,
+    model::{Resource, Stored},
+};
+
+/// Upstream's limits of generated names: a base of at most 58, and five characters more.
+const NAME_BASE: usize = 58;
+const SUFFIX: usize = 5;
+/// How often a generated name that is taken is drawn again.
+const DRAWS: usize = 8;
+
+impl Registry {
+    /// Creates `object` (decoded, defaulted, in the served version); answers it as stored.
+    pub async fn create(&self, resource: &Resource, namespace: &str, object: Value, writer: &Writer) -> Result<Value> {
+        let generated = meta::name(&object).is_empty() && !meta::text(&object, "generateName").is_empty();
+        let mut draws = if generated { DRAWS } else { 1 };
+        loop {
+            draws -= 1;
+            let result = self.create_once(resource, namespace, object.clone(), writer).await;
+            match result {
+                Err(e) if e.reason == "AlreadyExists" && draws > 0 => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn create_once(&self, resource: &Resource, namespace: &str, mut object: Value, writer: &Writer) -> Result<Value> {
+        let stored = resource.stored()?;
+        check_namespace(resource, namespace, &mut object)?;
+        let given = meta::name(&object).to_owned();
+        if !meta::resource_version(&object).is_empty() {
+            return Err(Error::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        let attributes = Attributes {
+            operation: Operation::Create,
+            resource,
+            subresource: "",
+            namespace,
+            name: &given,
+            old: None,
+            user: &writer.user,
+            dry_run: writer.dry_run,
+            warnings: &writer.warnings,
+        };
+        self.admission.mutate(&attributes, &mut object).await?;
+        Manager::new(resource, writer, api_semantics::Part::Main).record(&Value::Null, &mut object)?;
+        prepare(resource, &mut object, writer);
+        let errors = resource.format.strategy.validate_create(&object);
+        if !errors.is_empty() {
+            return Err(resource.invalid(meta::name(&object), &errors));
+        }
+        for text in resource.format.strategy.warnings(&object, None) {
+            writer.warnings.add(text);
+        }
+        self.admission.validate(&attributes, &object).await?;
+        stored.behaviour.begin_create(&mut object, writer.dry_run).await?;
+        let result = self.store_new(resource, stored, &object, writer).await;
+        if result.is_err() || writer.dry_run {
+            stored.behaviour.release(&object).await;
+        }
+        let revision = result?;
+        Ok(revision.map_or_else(|| object.clone(), |revision| with_revision(object.clone(), revision)))
+    }
+
+    /// Writes the object; `None` on dry runs.
+    async fn store_new(&self, resource: &Resource, stored: &Stored, object: &Value, writer: &Writer) -> Result<Option<Revision>> {
+        let name = meta::name(object);
+        let key = stored.model.key(meta::namespace(object), name);
+        let taken = || Error::already_exists(&resource.group, &resource.plural, name);
+        if writer.dry_run {
+            return if self.read(&key).await?.is_some() { Err(taken()) } else { Ok(None) };
+        }
+        let bytes = stored.model.to_stored(object.clone(), stored.version)?;
+        match self.store.put(&key, bytes, Revision(0), stored.behaviour.time_to_live()).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(StoreError::Conflict { .. }) => Err(taken()),
+            Err(e) => Err(from_store(&e)),
+        }
+    }
+}
+
+/// The object's namespace is the request's.
+pub(super) fn check_namespace(resource: &Resource, namespace: &str, object: &mut Value) -> Result<()> {
+    let given = meta::namespace(object);
+    if !resource.namespaced {
+        meta::set(object, "namespace", Value::Null);
+    } else if given.is_empty() {
+        meta::set(object, "namespace", namespace.into());
+    } else if given != namespace {
+        return Err(Error::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+/// What the server decides about a new object, then what its kind does.
+fn prepare(resource: &Resource, object: &mut Value, writer: &Writer) {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+        meta::set(object, field, Value::Null);
+    }
+    let base = meta::text(object, "generateName");
+    if meta::name(object).is_empty() && !base.is_empty() {
+        let base: String = base.chars().take(NAME_BASE).collect();
+        let name = format!("{base}{}", component_base::rng::suffix(SUFFIX));
+        meta::set(object, "name", name.into());
+    }
+    let context = writer.context();
+    meta::set(object, "uid", component_base::rng::uuid().into());
+    meta::set(object, "creationTimestamp", meta::timestamp(context.now.unwrap_or_default()));
+    let strategy = &resource.format.strategy;
+    if strategy.has_generation() {
+        meta::set(object, "generation", 1.into());
+    }
+    strategy.prepare_create(&context, object);
+}

@@ -1,0 +1,41 @@
+//! Managed fields on ordinary writes: who owns what.
+
+use api_semantics::Part;
+use serde_json::Value;
+
+use super::Writer;
+use crate::{error::Result, meta, model::Resource};
+
+/// Writes `metadata.managedFields` for one writer.
+pub struct Manager<'a> {
+    resource: &'a Resource,
+    writer: &'a Writer,
+    part: Part,
+}
+
+impl<'a> Manager<'a> {
+    pub fn new(resource: &'a Resource, writer: &'a Writer, part: Part) -> Self {
+        Manager { resource, writer, part }
+    }
+
+    /// Records in `new` that the writer set what differs from `old` (null: all of it).
+    pub fn record(&self, old: &Value, new: &mut Value) -> Result<()> {
+        meta::copy(new, old, "managedFields");
+        Ok(())
+    }
+}
+
+/// When a write changed nothing that anybody owns, the entries keep their times, so that the object stays the same bytes.
+pub(super) fn keep_times_of_unchanged(new: &mut Value, old: &Value) {
+    let untimed = |object: &Value| -> Vec<Value> {
+        let entries = meta::get(object, "managedFields").and_then(Value::as_array);
+        let mut entries = entries.cloned().unwrap_or_default();
+        for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
+            entry.remove("time");
+        }
+        entries
+    };
+    if untimed(new) == untimed(old) {
+        meta::copy(new, old, "managedFields");
+    }
+}

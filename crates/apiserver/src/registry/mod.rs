@@ -1,0 +1,108 @@
+//! The generic registry: what create, update and delete mean for every kind.
+//!
+//! Values that come in are decoded and defaulted; what goes out is the object as stored, in the served version. The store's
+//! compare-and-swap is the only lock: a lost race is run again from the fresh object, unless the client named the
+//! version that it had seen.
+
+mod create;
+mod delete;
+mod fields;
+mod update;
+
+use std::sync::Arc;
+
+use api_semantics::Context;
+use serde_json::Value;
+use storage::{KeyValue, Revision, Store};
+
+pub use delete::Deleted;
+pub use fields::Manager;
+pub use update::{Change, Outcome};
+
+use crate::{
+    admission::AdmissionChain,
+    cache::{Entry, Hub},
+    error::{Result, from_store},
+    model::{Resource, Stored},
+    user::UserInfo,
+    warnings::Warnings,
+};
+
+/// Who writes, and how.
+#[derive(Clone)]
+pub struct Writer {
+    pub user: UserInfo,
+    pub warnings: Warnings,
+    pub dry_run: bool,
+    /// Who owns the fields that are written.
+    pub manager: String,
+}
+
+impl Writer {
+    /// The server itself.
+    pub fn system() -> Writer {
+        Writer {
+            user: UserInfo::new("system:apiserver", &[crate::user::MASTERS, crate::user::ALL_AUTHENTICATED]),
+            warnings: Warnings::default(),
+            dry_run: false,
+            manager: "kube-apiserver".to_owned(),
+        }
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            now: Some(component_base::clock::now()),
+            username: self.user.name.clone(),
+            uid: self.user.uid.clone(),
+            groups: self.user.groups.clone(),
+            extra: self.user.extra.clone(),
+        }
+    }
+}
+
+/// See the module.
+pub struct Registry {
+    pub store: Arc<dyn Store>,
+    pub hub: Arc<Hub>,
+    pub admission: AdmissionChain,
+}
+
+impl Registry {
+    /// The object as the store has it now. Cached bytes are used when they are current.
+    pub async fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Arc<Entry>> {
+        let stored = resource.stored()?;
+        let key = stored.model.key(namespace, name);
+        let (kv, _) = self.store.get(&key).await.map_err(|e| from_store(&e))?;
+        let kv = kv.ok_or_else(|| resource.not_found(name))?;
+        let short = &key[stored.model.prefix.len()..];
+        match stored.cache.get(short).0 {
+            Some(entry) if entry.revision == kv.mod_revision.0 => Ok(entry),
+            _ => Ok(Arc::new(Entry::new(&stored.model, short, kv.value, kv.mod_revision.0))),
+        }
+    }
+
+    /// The object in the served version.
+    pub async fn get_value(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Value> {
+        self.get(resource, namespace, name).await?.value(resource.stored()?.version)
+    }
+
+    /// An object as far as the cache knows it: for admission and other checks that tolerate a moment's delay.
+    pub fn cached(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Option<Value>> {
+        let stored = resource.stored()?;
+        let key = if stored.model.namespaced { format!("{namespace}/{name}") } else { name.to_owned() };
+        stored.cache.get(&key).0.map(|entry| entry.value(stored.version)).transpose()
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<KeyValue>> {
+        Ok(self.store.get(key).await.map_err(|e| from_store(&e))?.0)
+    }
+}
+
+fn decode(stored: &Stored, kv: &KeyValue) -> Result<Value> {
+    stored.model.read(&kv.value, kv.mod_revision.0, stored.version)
+}
+
+fn with_revision(mut object: Value, revision: Revision) -> Value {
+    crate::meta::set(&mut object, "resourceVersion", revision.0.to_string().into());
+    object
+}

@@ -1,0 +1,65 @@
+//! The parts of a running API server, and the seam to what answers other than the generic verbs.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+pub use component_base::serving::{Body, BoxError};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Limited};
+
+use crate::{
+    admission::AdmissionChain,
+    authz::Authorizer,
+    catalog::Catalog,
+    error::{Error, Result},
+    model::Resource,
+    query::Query,
+    registry::Registry,
+    request_info::RequestInfo,
+    user::UserInfo,
+    warnings::Warnings,
+};
+
+/// The largest request body that is read (upstream's limit).
+pub const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// What requests are answered from.
+pub struct Core {
+    pub catalog: Catalog,
+    pub registry: Registry,
+    pub admission: AdmissionChain,
+    pub authorizer: Arc<dyn Authorizer>,
+    /// How many requests may run at once, by kind of verb.
+    pub limits: crate::chain::Limits,
+    pub health: crate::health::Health,
+    pub metrics: crate::metrics::Metrics,
+}
+
+/// One authenticated, authorized request on its way to an [`Endpoint`].
+pub struct Call {
+    /// Whole: its body unread, its upgrade extension in place.
+    pub request: Request<Body>,
+    pub info: RequestInfo,
+    pub user: UserInfo,
+    pub query: Query,
+    /// The resource of the path (of the parent, for a subresource).
+    pub resource: Arc<Resource>,
+    pub warnings: Warnings,
+    pub core: Arc<Core>,
+}
+
+/// What answers a subresource or a resource that is not stored: reviews, bindings, evictions, tokens, exec, proxy. The
+/// verb was checked against discovery, and authorization has been done.
+#[async_trait]
+pub trait Endpoint: Send + Sync + 'static {
+    async fn serve(&self, call: Call) -> Result<Response<Body>>;
+}
+
+/// Reads a request body to its end, within [`MAX_BODY`].
+pub async fn read_body(body: Body) -> Result<bytes::Bytes> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(Error::too_large(MAX_BODY)),
+        Err(e) => Err(Error::bad_request(format!("the request body could not be read: {e}"))),
+    }
+}

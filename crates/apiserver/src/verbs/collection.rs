@@ -1,0 +1,45 @@
+//! Delete of a whole collection: a list, and a deletion of each of its items.
+
+use futures::{StreamExt, stream};
+use http::{Response, StatusCode};
+
+use super::{delete, object_namespace, read::list_entries, writer};
+use crate::{
+    cache::{Form, Scope},
+    error::Result,
+    negotiate::Codec,
+    options::ListOptions,
+    registry::Deleted,
+    respond,
+    server::{Body, Call},
+};
+
+/// Deletions in flight at once.
+const PARALLEL: usize = 16;
+
+pub(super) async fn delete_collection(mut call: Call) -> Result<Response<Body>> {
+    let accepted = respond::negotiate(call.request.headers(), &call.query, true)?;
+    let options = delete::options(&mut call).await?;
+    let list = ListOptions::parse(&call.query, false)?;
+    let scope = Scope { namespace: object_namespace(&call).to_owned(), name: String::new() };
+    let page = list_entries(&call.core, &call.resource, scope, &list).await?;
+    let writer = writer(&call, options.dry_run, "");
+    let (registry, resource) = (&call.core.registry, &call.resource);
+    let results: Vec<Result<Deleted>> = stream::iter(&page.entries)
+        .map(|entry| registry.delete(resource, entry.namespace(), entry.name(), &options, &writer))
+        .buffered(PARALLEL)
+        .collect()
+        .await;
+    for result in results {
+        match result {
+            Err(e) if !e.is_not_found() => return Err(e),
+            _ => {}
+        }
+    }
+    let stored = resource.stored()?;
+    let form = Form::new(stored.version, Codec::Json);
+    let items = page.entries.iter().map(|e| e.bytes(form)).collect::<Result<Vec<_>>>()?;
+    let body = respond::splice_list(&resource.format, &resource.list_kind, Codec::Json, &page.meta, &items);
+    let body = crate::codec::reencode_list(&accepted, &resource.format, &resource.list_kind, body)?;
+    Ok(respond::bytes(StatusCode::OK, accepted.codec.content_type(), body))
+}
