@@ -18,13 +18,31 @@ use crate::{
     options::Propagation,
 };
 
+/// A kind's strategy: of the built-in table, or made for a custom resource.
+#[derive(Clone)]
+pub enum StrategyHandle {
+    BuiltIn(&'static dyn Strategy),
+    Custom(Arc<dyn Strategy>),
+}
+
+impl std::ops::Deref for StrategyHandle {
+    type Target = dyn Strategy;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            StrategyHandle::BuiltIn(strategy) => *strategy,
+            StrategyHandle::Custom(strategy) => &**strategy,
+        }
+    }
+}
+
 /// One kind in one version: names, shape and behaviour.
 pub struct Format {
     pub group: String,
     pub version: String,
     pub kind: String,
     pub schema: Schema,
-    pub strategy: Arc<dyn Strategy>,
+    pub strategy: StrategyHandle,
     /// Custom resources have no protobuf form, and their lists repeat kind and version in each item.
     pub custom: bool,
 }

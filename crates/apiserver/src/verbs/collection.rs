@@ -37,9 +37,12 @@ pub(super) async fn delete_collection(mut call: Call) -> Result<Response<Body>> 
         }
     }
     let stored = resource.stored()?;
-    let form = Form::new(stored.version, Codec::Json);
+    let codec = if accepted.codec == Codec::Protobuf { Codec::Protobuf } else { Codec::Json };
+    let form = Form::new(stored.version, codec);
     let items = page.entries.iter().map(|e| e.bytes(form)).collect::<Result<Vec<_>>>()?;
-    let body = respond::splice_list(&resource.format, &resource.list_kind, Codec::Json, &page.meta, &items);
-    let body = crate::codec::reencode_list(&accepted, &resource.format, &resource.list_kind, body)?;
+    let mut body = respond::splice_list(&resource.format, &resource.list_kind, codec, &page.meta, &items);
+    if codec == Codec::Json {
+        body = crate::codec::reencode_json(&accepted, &body)?;
+    }
     Ok(respond::bytes(StatusCode::OK, accepted.codec.content_type(), body))
 }
