@@ -35,11 +35,7 @@ pub trait Authenticator: Send + Sync + 'static {
 
 /// The token of `Authorization: Bearer`, or of the WebSocket subprotocol that browsers send it in.
 pub fn bearer_token(request: &Parts) -> Option<&str> {
-    let value = request
-        .headers
-        .get(http::header::AUTHORIZATION)?
-        .to_str()
-        .ok()?;
+    let value = request.headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty()).then(|| token.trim())
 }

@@ -19,6 +19,8 @@ pub struct Attributes {
     pub name: String,
     pub path: String,
     pub is_resource: bool,
+    /// The field selector of lists, watches and collection deletions, as sent; empty when there is none.
+    pub field_selector: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,24 +40,15 @@ pub struct Decision {
 
 impl Decision {
     pub fn allow(reason: impl Into<String>) -> Self {
-        Decision {
-            verdict: Verdict::Allow,
-            reason: reason.into(),
-        }
+        Decision { verdict: Verdict::Allow, reason: reason.into() }
     }
 
     pub fn deny(reason: impl Into<String>) -> Self {
-        Decision {
-            verdict: Verdict::Deny,
-            reason: reason.into(),
-        }
+        Decision { verdict: Verdict::Deny, reason: reason.into() }
     }
 
     pub fn no_opinion(reason: impl Into<String>) -> Self {
-        Decision {
-            verdict: Verdict::NoOpinion,
-            reason: reason.into(),
-        }
+        Decision { verdict: Verdict::NoOpinion, reason: reason.into() }
     }
 }
 
@@ -67,10 +60,7 @@ pub trait Authorizer: Send + Sync + 'static {
     /// The rules that hold for `user` in `namespace`, for SelfSubjectRulesReview: (resource rules, non-resource rules) as
     /// JSON objects of `authorization.k8s.io/v1`, and whether the list is incomplete.
     async fn rules_for(&self, _user: &UserInfo, _namespace: &str) -> Rules {
-        Rules {
-            incomplete: true,
-            ..Rules::default()
-        }
+        Rules { incomplete: true, ..Rules::default() }
     }
 }
 

@@ -36,7 +36,9 @@ impl Catalog {
         match group {
             Some(group) if group.versions.contains(&resource.version) => {}
             Some(group) => group.versions.push(resource.version.clone()),
-            None => state.groups.push(GroupVersions { group: resource.group.clone(), versions: vec![resource.version.clone()] }),
+            None => state
+                .groups
+                .push(GroupVersions { group: resource.group.clone(), versions: vec![resource.version.clone()] }),
         }
         let key = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
         state.resources.insert(key, resource);

@@ -51,7 +51,12 @@ impl Limits {
 #[async_trait]
 pub trait Impersonator: Send + Sync + 'static {
     /// The user to act as, if the request asks and `user` may; strips the headers.
-    async fn impersonate(&self, authorizer: &dyn Authorizer, user: &UserInfo, request: &mut Parts) -> Result<Option<UserInfo>>;
+    async fn impersonate(
+        &self,
+        authorizer: &dyn Authorizer,
+        user: &UserInfo,
+        request: &mut Parts,
+    ) -> Result<Option<UserInfo>>;
 }
 
 /// Documents at paths that are no resources: (content type, body).
@@ -119,7 +124,13 @@ impl Server {
     }
 
     /// From credentials to the answer.
-    async fn admit(&self, request: Request<Body>, info: RequestInfo, query: Query, warnings: Warnings) -> Result<Response<Body>> {
+    async fn admit(
+        &self,
+        request: Request<Body>,
+        info: RequestInfo,
+        query: Query,
+        warnings: Warnings,
+    ) -> Result<Response<Body>> {
         let (mut parts, body) = request.into_parts();
         // Who is it? Before anything that costs or tells something.
         let user = self.identify(&parts).await?;
@@ -222,7 +233,10 @@ impl Server {
         let out = response.headers_mut();
         out.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         out.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        out.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE, PATCH"));
+        out.insert(
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE, PATCH"),
+        );
     }
 
     fn count(&self, info: &RequestInfo, response: &Response<Body>, started: Instant, long_running: bool) {

@@ -89,7 +89,10 @@ fn decode_doc(format: &Format, doc: &json::Doc<'_>, body: &[u8]) -> Result<(Valu
 }
 
 fn cannot_be_handled(format: &Format, version: &str, why: &dyn std::fmt::Display) -> Error {
-    Error::bad_request(format!("{} in version \"{version}\" cannot be handled as a {}: {why}", format.kind, format.kind))
+    Error::bad_request(format!(
+        "{} in version \"{version}\" cannot be handled as a {}: {why}",
+        format.kind, format.kind
+    ))
 }
 
 /// A body may leave out kind and version; what it names must be what the path names.

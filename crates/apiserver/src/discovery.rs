@@ -36,7 +36,9 @@ pub fn serve(
         ["api"] => Some(legacy_versions(advertised)),
         ["api", version] => resource_list(catalog, "", version),
         ["apis"] => Some(group_list(catalog)),
-        ["apis", group] => catalog.groups().iter().find(|g| g.group == *group).map(|g| with_type(group_value(g), "APIGroup")),
+        ["apis", group] => {
+            catalog.groups().iter().find(|g| g.group == *group).map(|g| with_type(group_value(g), "APIGroup"))
+        }
         ["apis", group, version] => resource_list(catalog, group, version),
         _ => None,
     };
@@ -94,12 +96,20 @@ fn group_list(catalog: &Catalog) -> Value {
 
 /// The paths that `/` lists.
 fn paths(catalog: &Catalog) -> Value {
-    let mut paths = vec!["/.well-known/openid-configuration".to_owned(), "/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+    let mut paths = vec![
+        "/.well-known/openid-configuration".to_owned(),
+        "/api".to_owned(),
+        "/api/v1".to_owned(),
+        "/apis".to_owned(),
+    ];
     for group in catalog.groups().iter().filter(|g| !g.group.is_empty()) {
         paths.push(format!("/apis/{}", group.group));
         paths.extend(group.versions.iter().map(|v| format!("/apis/{}/{v}", group.group)));
     }
-    paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]
+            .map(str::to_owned),
+    );
     paths.sort();
     json!({ "paths": paths })
 }
@@ -159,7 +169,8 @@ fn subresource_entry(resource: &Resource, subresource: &SubresourceInfo) -> Valu
 
 fn aggregated(catalog: &Catalog, legacy: bool) -> Value {
     let groups = catalog.groups();
-    let items: Vec<Value> = groups.iter().filter(|g| g.group.is_empty() == legacy).map(|g| group_discovery(catalog, g)).collect();
+    let items: Vec<Value> =
+        groups.iter().filter(|g| g.group.is_empty() == legacy).map(|g| group_discovery(catalog, g)).collect();
     json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items })
 }
 
@@ -201,7 +212,8 @@ fn resource_discovery(resource: &Resource) -> Value {
         .iter()
         .map(|s| {
             let foreign = s.version != resource.version || s.group != resource.group;
-            let kind = if foreign { json!({ "group": s.group, "version": s.version, "kind": s.kind }) } else { own(&s.kind) };
+            let kind =
+                if foreign { json!({ "group": s.group, "version": s.version, "kind": s.kind }) } else { own(&s.kind) };
             json!({ "subresource": s.name, "responseKind": kind, "verbs": s.verbs })
         })
         .collect();
@@ -210,4 +222,3 @@ fn resource_discovery(resource: &Resource) -> Value {
     }
     entry
 }
-

@@ -2,6 +2,30 @@
 //!
 //! Invariant: knows no kind. Kinds come in as descriptors (built-in table or CRDs), behaviour as `Strategy`.
 
+pub mod admission;
 pub mod authn;
 pub mod authz;
+pub mod cache;
+pub mod catalog;
+pub mod chain;
+pub mod codec;
+mod continue_token;
+pub mod discovery;
+pub mod error;
+pub mod health;
+pub mod meta;
+pub mod metrics;
+pub mod model;
+pub mod negotiate;
+pub mod options;
+mod patching;
+pub mod query;
+pub mod registry;
+pub mod request_info;
+pub mod respond;
+pub mod selector;
+pub mod server;
+pub mod table;
 pub mod user;
+pub mod verbs;
+pub mod warnings;

@@ -122,7 +122,11 @@ impl StorageModel {
 
     /// From the storage format to a served one.
     pub fn served(&self, value: Value, version: usize) -> Result<Value> {
-        if version == self.storage_format { Ok(value) } else { (self.convert)(self.storage(), &self.formats[version], value) }
+        if version == self.storage_format {
+            Ok(value)
+        } else {
+            (self.convert)(self.storage(), &self.formats[version], value)
+        }
     }
 
     /// The bytes to store for an object in the served format `version`. The resource version is not stored: it is the revision.
@@ -145,11 +149,8 @@ impl StorageModel {
     /// What selectors see of an object (in the storage format).
     pub fn selectable(&self, value: &Value) -> Selectable {
         let labels = meta::get(value, "labels").and_then(Value::as_object);
-        let labels: BTreeMap<String, String> = labels
-            .into_iter()
-            .flatten()
-            .map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned()))
-            .collect();
+        let labels: BTreeMap<String, String> =
+            labels.into_iter().flatten().map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned())).collect();
         let fields = self.fields.iter().map(|field| {
             let text = meta::path_text(value, field.path);
             (field.label, if text.is_empty() { field.default.to_owned() } else { text })

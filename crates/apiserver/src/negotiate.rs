@@ -43,9 +43,13 @@ impl Codec {
 pub enum Transform {
     None,
     /// `as=Table` (version `v1` or `v1beta1` of meta.k8s.io).
-    Table { version: String },
+    Table {
+        version: String,
+    },
     /// `as=PartialObjectMetadata` or its list.
-    Partial { version: String },
+    Partial {
+        version: String,
+    },
 }
 
 /// The outcome of negotiating an answer.
@@ -86,11 +90,8 @@ pub fn clauses(headers: &HeaderMap) -> Vec<Clause> {
 
 fn parse_clause(text: &str) -> Clause {
     let mut pieces = text.split(';').map(str::trim);
-    let mut clause = Clause {
-        media: pieces.next().unwrap_or_default().to_ascii_lowercase(),
-        quality: 1.0,
-        ..Clause::default()
-    };
+    let mut clause =
+        Clause { media: pieces.next().unwrap_or_default().to_ascii_lowercase(), quality: 1.0, ..Clause::default() };
     for (key, value) in pieces.filter_map(|p| p.split_once('=')) {
         let value = value.trim_matches('"');
         if key == "q" {
@@ -139,15 +140,12 @@ fn transform_of(clause: &Clause) -> Option<Transform> {
 
 /// Whether the client takes gzip.
 pub fn accepts_gzip(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .any(|e| {
+    headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(
+        |e| {
             let (name, q) = e.split_once(';').unwrap_or((e, ""));
             name.trim() == "gzip" && q.trim() != "q=0"
-        })
+        },
+    )
 }
 
 /// The media type of the request body, without parameters, in lower case; JSON when there is none.
@@ -180,6 +178,9 @@ mod tests {
         assert_eq!(got.map(|a| a.codec), Some(Codec::Protobuf));
         assert_eq!(check("text/plain"), None);
         assert_eq!(check("*/*").map(|a| a.codec), Some(Codec::Json));
-        assert_eq!(check("application/json;as=Nonsense;g=meta.k8s.io;v=v1,*/*").map(|a| a.transform), Some(Transform::None));
+        assert_eq!(
+            check("application/json;as=Nonsense;g=meta.k8s.io;v=v1,*/*").map(|a| a.transform),
+            Some(Transform::None)
+        );
     }
 }

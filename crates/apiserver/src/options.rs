@@ -105,7 +105,8 @@ impl DeleteOptions {
             resource_version: precondition("resourceVersion"),
             propagation: parse_propagation(propagation, orphan, &mut errors),
             orphan_dependents: orphan,
-            ignore_store_read_error: from_body("ignoreStoreReadErrorWithClusterBreakingPotential") == Some(&Value::Bool(true)),
+            ignore_store_read_error: from_body("ignoreStoreReadErrorWithClusterBreakingPotential")
+                == Some(&Value::Bool(true)),
         };
         refuse("DeleteOptions", &errors)?;
         Ok(options)
@@ -214,7 +215,10 @@ fn check_versions(query: &Query, version: &str, how: &str, watch: bool, initial:
             let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
             errors.push(FieldError::forbidden(&path, detail));
         } else if initial.is_none() && !how.is_empty() {
-            errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+            errors.push(FieldError::forbidden(
+                &path,
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ));
         }
         return errors;
     }
@@ -225,7 +229,8 @@ fn check_versions(query: &Query, version: &str, how: &str, watch: bool, initial:
         return errors;
     }
     if version.is_empty() {
-        errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+        errors
+            .push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
     }
     if !query.text("continue").is_empty() {
         errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
@@ -233,7 +238,10 @@ fn check_versions(query: &Query, version: &str, how: &str, watch: bool, initial:
     match how {
         "NotOlderThan" => {}
         "Exact" if version == "0" => {
-            errors.push(FieldError::forbidden(&path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            errors.push(FieldError::forbidden(
+                &path,
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
         }
         "Exact" => {}
         other => errors.push(FieldError::not_supported(&path, other, &["Exact", "NotOlderThan", ""])),

@@ -28,16 +28,10 @@ pub struct RequestInfo {
 
 impl RequestInfo {
     pub fn parse(method: &Method, path: &str, query: &Query) -> RequestInfo {
-        let mut info = RequestInfo {
-            path: path.to_owned(),
-            verb: method.as_str().to_ascii_lowercase(),
-            ..RequestInfo::default()
-        };
-        let parts: Vec<Cow<'_, str>> = path
-            .trim_matches('/')
-            .split('/')
-            .map(|p| percent_decode_str(p).decode_utf8_lossy())
-            .collect();
+        let mut info =
+            RequestInfo { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..RequestInfo::default() };
+        let parts: Vec<Cow<'_, str>> =
+            path.trim_matches('/').split('/').map(|p| percent_decode_str(p).decode_utf8_lossy()).collect();
         let rest = match parts.first().map(|p| p.as_ref()) {
             Some("api") if parts.len() > 2 => &parts[1..],
             Some("apis") if parts.len() > 3 => {

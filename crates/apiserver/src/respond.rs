@@ -45,7 +45,12 @@ pub fn bytes(code: StatusCode, content_type: &'static str, body: Bytes) -> Respo
 }
 
 /// The same, compressed where the client takes it and it pays.
-pub fn maybe_compressed(headers: &HeaderMap, code: StatusCode, content_type: &'static str, body: Bytes) -> Response<Body> {
+pub fn maybe_compressed(
+    headers: &HeaderMap,
+    code: StatusCode,
+    content_type: &'static str,
+    body: Bytes,
+) -> Response<Body> {
     if body.len() < GZIP_MINIMUM || !negotiate::accepts_gzip(headers) {
         return bytes(code, content_type, body);
     }
@@ -70,7 +75,13 @@ pub fn object(
     let body = match &accepted.transform {
         Transform::None => codec::encode(format, accepted.codec, value, accepted.pretty)?,
         Transform::Table { version } => {
-            let table = table::of_objects(resource, std::slice::from_ref(value), version, query, &table::ListMeta::of_object(value))?;
+            let table = table::of_objects(
+                resource,
+                std::slice::from_ref(value),
+                version,
+                query,
+                &table::ListMeta::of_object(value),
+            )?;
             codec::encode_json_value(accepted, &table)?
         }
         Transform::Partial { version } => codec::encode_partial(accepted, &partial(value, version))?,
@@ -104,7 +115,13 @@ pub fn splice_list(format: &Format, list_kind: &str, codec: Codec, meta: &table:
         join(&mut out, items.iter().map(|i| (&b""[..], &i[..])));
         out.put_slice(format!("],\"kind\":{},\"metadata\":{meta}}}", head["kind"]).as_bytes());
     } else {
-        out.put_slice(format!("{{\"kind\":{},\"apiVersion\":{},\"metadata\":{meta},\"items\":[", head["kind"], head["apiVersion"]).as_bytes());
+        out.put_slice(
+            format!(
+                "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{meta},\"items\":[",
+                head["kind"], head["apiVersion"]
+            )
+            .as_bytes(),
+        );
         join(&mut out, items.iter().map(|i| (&b"{"[..], &i[skip..])));
         out.put_slice(b"]}");
     }
@@ -134,14 +151,17 @@ pub fn error(error: &Error, headers: &HeaderMap) -> Response<Body> {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     if code == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"kubernetes-master\""));
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"kubernetes-master\""));
     }
     response
 }
 
 /// A `Status` that tells of success.
 pub fn success(resource: &Resource, object: &Value) -> Value {
-    let mut details = json!({ "name": crate::meta::name(object), "kind": resource.plural, "uid": crate::meta::uid(object) });
+    let mut details =
+        json!({ "name": crate::meta::name(object), "kind": resource.plural, "uid": crate::meta::uid(object) });
     if !resource.group.is_empty() {
         details["group"] = resource.group.clone().into();
     }

@@ -32,7 +32,13 @@ impl Registry {
         }
     }
 
-    async fn create_once(&self, resource: &Resource, namespace: &str, mut object: Value, writer: &Writer) -> Result<Value> {
+    async fn create_once(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        mut object: Value,
+        writer: &Writer,
+    ) -> Result<Value> {
         let stored = resource.stored()?;
         check_namespace(resource, namespace, &mut object)?;
         let given = meta::name(&object).to_owned();
@@ -71,7 +77,13 @@ impl Registry {
     }
 
     /// Writes the object; `None` on dry runs.
-    async fn store_new(&self, resource: &Resource, stored: &Stored, object: &Value, writer: &Writer) -> Result<Option<Revision>> {
+    async fn store_new(
+        &self,
+        resource: &Resource,
+        stored: &Stored,
+        object: &Value,
+        writer: &Writer,
+    ) -> Result<Option<Revision>> {
         let name = meta::name(object);
         let key = stored.model.key(meta::namespace(object), name);
         let taken = || Error::already_exists(&resource.group, &resource.plural, name);

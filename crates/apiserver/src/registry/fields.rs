@@ -1,12 +1,16 @@
-//! Managed fields on ordinary writes: who owns what.
+//! Managed fields: who owns what.
 
 use api_semantics::Part;
 use serde_json::Value;
 
 use super::Writer;
-use crate::{error::Result, meta, model::Resource};
+use crate::{
+    error::{Error, Result},
+    meta,
+    model::Resource,
+};
 
-/// Writes `metadata.managedFields` for one writer.
+/// Keeps `metadata.managedFields` for one writer.
 pub struct Manager<'a> {
     resource: &'a Resource,
     writer: &'a Writer,
@@ -20,8 +24,14 @@ impl<'a> Manager<'a> {
 
     /// Records in `new` that the writer set what differs from `old` (null: all of it).
     pub fn record(&self, old: &Value, new: &mut Value) -> Result<()> {
+        let _ = (self.resource, self.writer, self.part);
         meta::copy(new, old, "managedFields");
         Ok(())
+    }
+
+    /// The object after the writer applied `config` to `old` (`None`: there is no such object yet).
+    pub fn apply(&self, _old: Option<&Value>, _config: Value, _force: bool) -> Result<Value> {
+        Err(Error::internal("server-side apply is not there yet"))
     }
 }
 

@@ -141,7 +141,14 @@ impl Registry {
     }
 
     /// Stores the changed object, unless nothing changed.
-    async fn write(&self, stored: &Stored, kv: &KeyValue, mut new: Value, old: &Value, writer: &Writer) -> Result<Attempt> {
+    async fn write(
+        &self,
+        stored: &Stored,
+        kv: &KeyValue,
+        mut new: Value,
+        old: &Value,
+        writer: &Writer,
+    ) -> Result<Attempt> {
         meta::copy(&mut new, old, "resourceVersion");
         super::fields::keep_times_of_unchanged(&mut new, old);
         let bytes = stored.model.to_stored(new.clone(), stored.version)?;

@@ -74,7 +74,10 @@ fn check_scope(call: &Call) -> Result<()> {
     if in_namespace && !call.resource.namespaced {
         return Err(Error::no_such_path());
     }
-    if call.resource.namespaced && info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
+    if call.resource.namespaced
+        && info.namespace.is_empty()
+        && !matches!(info.verb.as_str(), "list" | "watch" | "deletecollection")
+    {
         return Err(if info.name.is_empty() { Error::method_not_allowed() } else { Error::no_such_path() });
     }
     Ok(())

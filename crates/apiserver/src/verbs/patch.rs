@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api_semantics::{Part, patch as semantics};
+use api_semantics::Part;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 
@@ -14,6 +14,7 @@ use crate::{
     model::{Format, Resource},
     negotiate,
     options::{FieldValidation, WriteOptions},
+    patching as semantics,
     registry::{Change, Create, Manager, Writer},
     respond,
     server::{Body, Call},
@@ -50,7 +51,15 @@ pub(super) async fn patch(mut call: Call, part: Part) -> Result<Response<Body>> 
     let body = write::take_body(&mut call).await?;
     let resource = Arc::clone(&call.resource);
     let writer = writer(&call, options.dry_run, &options.field_manager);
-    let request = Request { kind, part, body: &body, options: &options, resource: &resource, writer: &writer, name: &call.info.name };
+    let request = Request {
+        kind,
+        part,
+        body: &body,
+        options: &options,
+        resource: &resource,
+        writer: &writer,
+        name: &call.info.name,
+    };
     let make = |old: Option<&Value>| request.make(old);
     let change = Change {
         part,
@@ -59,7 +68,8 @@ pub(super) async fn patch(mut call: Call, part: Part) -> Result<Response<Body>> 
         manages_fields: kind == PatchKind::Apply,
         create: if kind == PatchKind::Apply { Create::Always } else { Create::Never },
     };
-    let outcome = call.core.registry.update(&resource, object_namespace(&call), &call.info.name, &change, &writer).await?;
+    let outcome =
+        call.core.registry.update(&resource, object_namespace(&call), &call.info.name, &change, &writer).await?;
     let code = if outcome.created { StatusCode::CREATED } else { StatusCode::OK };
     respond::object(code, &resource, &resource.format, &accepted, &call.query, &outcome.object)
 }
@@ -67,10 +77,16 @@ pub(super) async fn patch(mut call: Call, part: Part) -> Result<Response<Body>> 
 fn check_options(kind: PatchKind, call: &Call, options: &WriteOptions) -> Result<()> {
     let mut errors = Vec::new();
     if kind == PatchKind::Apply && options.field_manager.is_empty() {
-        errors.push(api_types::FieldError::required(&api_types::Path::new("fieldManager"), "is required for apply patch"));
+        errors.push(api_types::FieldError::required(
+            &api_types::Path::new("fieldManager"),
+            "is required for apply patch",
+        ));
     }
     if kind != PatchKind::Apply && call.query.first("force").is_some() {
-        errors.push(api_types::FieldError::forbidden(&api_types::Path::new("force"), "may not be specified for non-apply patch"));
+        errors.push(api_types::FieldError::forbidden(
+            &api_types::Path::new("force"),
+            "may not be specified for non-apply patch",
+        ));
     }
     if errors.is_empty() { Ok(()) } else { Err(Error::invalid("meta.k8s.io", "PatchOptions", "", &errors)) }
 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long a read waits for the cache to see what the store has acknowledged.
-pub const CATCH_UP: Duration = Duration::from_secs(3);
+pub(super) const CATCH_UP: Duration = Duration::from_secs(3);
 
 pub(super) async fn get(call: Call) -> Result<Response<Body>> {
     let accepted = respond::negotiate(call.request.headers(), &call.query, true)?;
@@ -142,7 +142,8 @@ async fn from_store_at(
     token: Token,
 ) -> Result<Page> {
     let model = &stored.model;
-    let prefix = if scope.namespace.is_empty() { model.prefix.clone() } else { format!("{}{}/", model.prefix, scope.namespace) };
+    let prefix =
+        if scope.namespace.is_empty() { model.prefix.clone() } else { format!("{}{}/", model.prefix, scope.namespace) };
     let mut entries = Vec::new();
     let mut after = (!token.after.is_empty()).then(|| format!("{}{}", model.prefix, token.after));
     let mut at = token.revision.map(Revision);

@@ -41,7 +41,7 @@ async fn update(mut call: Call, paths: &ScalePaths, format: &Arc<Format>) -> Res
     let mut scale = write::decode_object(format, headers, &body, options.field_validation, &call.warnings)?;
     write::check_name(&mut scale, &call.info.name)?;
     let make = |_: &Value| Ok(scale.clone());
-    store(&call, paths, format, &options, &make).await
+    store(call, paths, format, &options, &make).await
 }
 
 async fn patch_scale(mut call: Call, paths: &ScalePaths, format: &Arc<Format>) -> Result<Response<Body>> {
@@ -49,31 +49,32 @@ async fn patch_scale(mut call: Call, paths: &ScalePaths, format: &Arc<Format>) -
     let body = write::take_body(&mut call).await?;
     let kind = patch::PatchKind::of(call.request.headers())?;
     let make = |present: &Value| patch::apply_to(kind, format, present, &body);
-    store(&call, paths, format, &options, &make).await
+    store(call, paths, format, &options, &make).await
 }
 
 /// Changes the parent's replica count to what `make` turns its present scale into.
 async fn store(
-    call: &Call,
+    call: Call,
     paths: &ScalePaths,
     format: &Format,
     options: &WriteOptions,
     make: &(dyn Fn(&Value) -> Result<Value> + Send + Sync),
 ) -> Result<Response<Body>> {
     let accepted = respond::negotiate(call.request.headers(), &call.query, true)?;
-    let writer = writer(call, options.dry_run, &options.field_manager);
+    let writer = writer(&call, options.dry_run, &options.field_manager);
+    let (resource, name, namespace) = (&call.resource, call.info.name.as_str(), object_namespace(&call));
     let make_parent = |old: Option<&Value>| {
-        let mut parent = old.cloned().ok_or_else(|| call.resource.not_found(&call.info.name))?;
+        let mut parent = old.cloned().ok_or_else(|| resource.not_found(name))?;
         let scale = make(&scale_of(&parent, paths))?;
         let version = meta::resource_version(&scale);
         if !version.is_empty() && version != meta::resource_version(&parent) {
-            return Err(call.resource.modified(&call.info.name));
+            return Err(resource.modified(name));
         }
         let replicas = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
         if replicas.as_i64().is_some_and(|r| r < 0) {
             let path = api_types::Path::new("spec").child("replicas");
             let error = api_types::FieldError::invalid(&path, &replicas, "must be greater than or equal to 0");
-            return Err(Error::invalid("autoscaling", "Scale", &call.info.name, &[error]));
+            return Err(Error::invalid("autoscaling", "Scale", name, &[error]));
         }
         set_path(&mut parent, &paths.spec_replicas, replicas);
         meta::set(&mut parent, "resourceVersion", Value::Null);
@@ -86,9 +87,9 @@ async fn store(
         manages_fields: false,
         create: Create::Never,
     };
-    let outcome = call.core.registry.update(&call.resource, object_namespace(call), &call.info.name, &change, &writer).await?;
+    let outcome = call.core.registry.update(resource, namespace, name, &change, &writer).await?;
     let scale = scale_of(&outcome.object, paths);
-    respond::object(StatusCode::OK, &call.resource, format, &accepted, &call.query, &scale)
+    respond::object(StatusCode::OK, resource, format, &accepted, &call.query, &scale)
 }
 
 /// The scale of an object.

@@ -84,7 +84,8 @@ async fn start(
             if initial { None } else { Some(revision) }
         }
     };
-    let expired = |TooOld { requested, oldest }| Error::expired(format!("too old resource version: {requested} ({oldest})"));
+    let expired =
+        |TooOld { requested, oldest }| Error::expired(format!("too old resource version: {requested} ({oldest})"));
     Ok(stored.cache.watch(scope, from).map_err(expired))
 }
 
@@ -107,7 +108,13 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(call: &Call, encoder: Encoder, subscription: Subscription, options: &ListOptions, lifetime: Duration) -> Stream {
+    fn new(
+        call: &Call,
+        encoder: Encoder,
+        subscription: Subscription,
+        options: &ListOptions,
+        lifetime: Duration,
+    ) -> Stream {
         let now = Instant::now();
         let wants_end = options.send_initial_events == Some(true) && options.allow_bookmarks;
         Stream {
@@ -248,7 +255,8 @@ impl Encoder {
             Transform::Partial { version } => codec::encode_partial(&self.accepted, &respond::partial(value, version)),
             Transform::Table { version } => {
                 let meta = table::ListMeta::of_object(value);
-                let mut table = table::of_objects(&self.resource, std::slice::from_ref(value), version, &self.query, &meta)?;
+                let mut table =
+                    table::of_objects(&self.resource, std::slice::from_ref(value), version, &self.query, &meta)?;
                 if self.columns_sent {
                     table["columnDefinitions"] = Value::Null;
                 }
