@@ -3,7 +3,7 @@
 use base64::Engine;
 use serde_json::{Map as Object, Value};
 
-use super::parse::{Doc, SyntaxError, number, parse};
+use super::parse::{Doc, SyntaxError, double, number, parse};
 use crate::quantity::Quantity;
 use crate::schema::{Field, JsonForm, Scalar, Struct, Type, normalize};
 use crate::{duration, time};
@@ -148,7 +148,7 @@ impl Decoder {
             _ if is_untyped(&list.item) && self.go_struct.is_empty() => doc.to_value(),
             _ => {
                 let go_type = match &list.go_type {
-                    Some(name) if list.wrapped => name.to_string(),
+                    Some(name) => name.to_string(),
                     _ => format!("[]{}", go_type(&list.item, field)),
                 };
                 self.cannot(doc.kind(), &go_type)
@@ -265,15 +265,14 @@ impl Decoder {
             (Scalar::String, Doc::String(_)) | (Scalar::Bool, Doc::Bool(_)) => doc.to_value(),
             (Scalar::Int32, Doc::Number(text)) => self.integer(text, i32::MIN.into(), i32::MAX.into(), scalar, field),
             (Scalar::Int64, Doc::Number(text)) => self.integer(text, i64::MIN, i64::MAX, scalar, field),
-            (Scalar::Double, Doc::Number(text)) => number(text).map_or(Value::Null, Value::Number),
+            (Scalar::Double, Doc::Number(text)) => {
+                number(text).map_or(Value::Null, |n| double(n.as_f64().unwrap_or_default()))
+            }
             (Scalar::Bytes, Doc::String(text)) => self.bytes(text),
             (Scalar::Quantity, _) => self.quantity(doc),
             (Scalar::IntOrString, _) => self.int_or_string(doc),
             (Scalar::Time | Scalar::MicroTime | Scalar::Duration, Doc::String(text)) => self.timely(text, scalar),
-            (Scalar::Time | Scalar::MicroTime | Scalar::Duration, _) => {
-                self.fail(format!("json: cannot unmarshal {} into Go value of type string", doc.kind()));
-                Value::Null
-            }
+            (Scalar::Time | Scalar::MicroTime | Scalar::Duration, _) => self.cannot(doc.kind(), "string"),
             _ => {
                 let name = go_type(&Type::Scalar(scalar), field);
                 self.cannot(doc.kind(), &name)
@@ -326,15 +325,9 @@ impl Decoder {
             Doc::String(_) => doc.to_value(),
             Doc::Number(text) => match text.parse::<i32>() {
                 Ok(n) => Value::from(n),
-                Err(_) => {
-                    self.fail(format!("json: cannot unmarshal number {text} into Go value of type int32"));
-                    Value::Null
-                }
+                Err(_) => self.cannot(&format!("number {text}"), "int32"),
             },
-            _ => {
-                self.fail(format!("json: cannot unmarshal {} into Go value of type int32", doc.kind()));
-                Value::Null
-            }
+            _ => self.cannot(doc.kind(), "int32"),
         }
     }
 
@@ -403,7 +396,7 @@ fn go_type(ty: &Type, field: Option<&Field>) -> String {
             None => format!("[]{}", go_type(&list.item, field)),
         },
         Type::Map(map) => format!("map[string]{}", go_type(&map.value, field)),
-        Type::Any => "interface {}".to_owned(),
+        Type::Any => field.and_then(|f| f.go_type.as_deref()).unwrap_or("interface {}").to_owned(),
     }
 }
 

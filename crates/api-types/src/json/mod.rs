@@ -10,4 +10,5 @@ mod parse;
 pub use decode::{DecodeError, Decoded, decode, decode_doc};
 pub(crate) use encode::go_double;
 pub use encode::{encode, encode_list, encode_pretty, encode_value, encode_watch_event, pretty, to_vec};
+pub(crate) use parse::double;
 pub use parse::{Doc, MAX_DEPTH, SyntaxError, parse};

@@ -80,6 +80,12 @@ pub(crate) fn number(text: &str) -> Option<Number> {
     text.parse::<f64>().ok().and_then(Number::from_f64)
 }
 
+/// A double in its one normalized form: whole numbers are integers, as they print.
+pub(crate) fn double(value: f64) -> Value {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() < EXACT { Value::from(value as i64) } else { Value::from(value) }
+}
+
 /// Parses one JSON document.
 pub fn parse(text: &[u8]) -> Result<Doc<'_>, SyntaxError> {
     let mut parser = Parser { text, at: 0, depth: 0 };

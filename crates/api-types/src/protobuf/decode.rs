@@ -197,7 +197,7 @@ fn value(field: &Field, ty: &Type, content: Content<'_>, depth: usize) -> Result
         (Type::Scalar(Scalar::Bool), Content::Varint(n)) => Ok(Value::Bool(n != 0)),
         (Type::Scalar(Scalar::Int32), Content::Varint(n)) => Ok(Value::from(n as i32)),
         (Type::Scalar(Scalar::Int64), Content::Varint(n)) => Ok(Value::from(n as i64)),
-        (Type::Scalar(Scalar::Double), Content::Fixed64(n)) => Ok(Value::from(f64::from_bits(n))),
+        (Type::Scalar(Scalar::Double), Content::Fixed64(n)) => Ok(json::double(f64::from_bits(n))),
         (_, Content::Bytes(message)) => decode(message, ty, depth + 1),
         _ => Err(DecodeError::WireType(field.name.to_string())),
     }

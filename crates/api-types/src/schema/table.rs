@@ -192,7 +192,7 @@ impl Reader<'_> {
                 item: self.base(package, item, markers),
                 kind: markers.list.clone().unwrap_or(ListKind::Atomic),
                 wrapped: false,
-                go_type: markers.named.or(markers.go).map(Name::Borrowed),
+                go_type: markers.named.map(Name::Borrowed),
             }));
         }
         if let Some(value) = text.strip_prefix("{}") {
