@@ -70,10 +70,7 @@ pub(crate) fn fill(to: &mut Value, from: &Map<String, Value>) {
 /// A clone of the map at the dotted path; empty when absent.
 pub(crate) fn map_at(object: &Value, path: &str) -> Map<String, Value> {
     let found = path.split('.').try_fold(object, |at, name| at.get(name));
-    found
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default()
+    found.and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
 /// Removes `key`.

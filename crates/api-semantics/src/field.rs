@@ -18,10 +18,7 @@ pub(crate) struct Field<'a> {
 impl<'a> Field<'a> {
     /// The whole object.
     pub(crate) fn root(value: &'a Value) -> Self {
-        Field {
-            value,
-            path: Path::default(),
-        }
+        Field { value, path: Path::default() }
     }
 
     /// The same value under another path.
@@ -39,10 +36,7 @@ impl<'a> Field<'a> {
 
     /// The field `name`; absent when this is no object or has none.
     pub(crate) fn get(&self, name: &str) -> Field<'a> {
-        Field {
-            value: self.value.get(name).unwrap_or(&NULL),
-            path: self.path.child(name),
-        }
+        Field { value: self.value.get(name).unwrap_or(&NULL), path: self.path.child(name) }
     }
 
     /// A field several levels down: `"spec.template.metadata"`.
@@ -52,32 +46,22 @@ impl<'a> Field<'a> {
 
     /// The map entry `key` (its path is `field[key]`).
     pub(crate) fn entry(&self, key: &str) -> Field<'a> {
-        Field {
-            value: self.value.get(key).unwrap_or(&NULL),
-            path: self.path.key(key),
-        }
+        Field { value: self.value.get(key).unwrap_or(&NULL), path: self.path.key(key) }
     }
 
     pub(crate) fn items(&self) -> impl DoubleEndedIterator<Item = Field<'a>> + use<'a> {
         let path = self.path.clone();
         let items: &'a [Value] = self.value.as_array().map_or(&[], Vec::as_slice);
-        items.iter().enumerate().map(move |(i, value)| Field {
-            value,
-            path: path.index(i),
-        })
+        items.iter().enumerate().map(move |(i, value)| Field { value, path: path.index(i) })
     }
 
     /// The entries of a map, in key order; each with the path `field[key]`.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a str, Field<'a>)> + use<'a> {
         let path = self.path.clone();
-        self.value
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(move |(key, value)| {
-                let path = path.key(key);
-                (key.as_str(), Field { value, path })
-            })
+        self.value.as_object().into_iter().flatten().map(move |(key, value)| {
+            let path = path.key(key);
+            (key.as_str(), Field { value, path })
+        })
     }
 
     /// Present and not null (a pointer that is set).
@@ -116,10 +100,7 @@ impl<'a> Field<'a> {
     }
 
     pub(crate) fn bool_of(&self, name: &str) -> bool {
-        self.value
-            .get(name)
-            .and_then(Value::as_bool)
-            .unwrap_or(false)
+        self.value.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
     /// Items of a list, entries of a map, bytes of a text.
@@ -180,47 +161,26 @@ impl Errors {
 
     /// The field's own value is invalid.
     pub(crate) fn invalid(&mut self, field: &Field, detail: impl AsRef<str>) {
-        self.push(FieldError::invalid(
-            field.path(),
-            field.value(),
-            detail.as_ref(),
-        ));
+        self.push(FieldError::invalid(field.path(), field.value(), detail.as_ref()));
     }
 
     /// Like [`Errors::invalid`], with an absent text shown as `""` (a Go string that is not a pointer).
     pub(crate) fn invalid_str(&mut self, field: &Field, detail: impl AsRef<str>) {
-        self.push(FieldError::invalid(
-            field.path(),
-            field.str(),
-            detail.as_ref(),
-        ));
+        self.push(FieldError::invalid(field.path(), field.str(), detail.as_ref()));
     }
 
     /// Like [`Errors::invalid`], with an absent number shown as `0`.
     pub(crate) fn invalid_int(&mut self, field: &Field, detail: impl AsRef<str>) {
-        self.push(FieldError::invalid(
-            field.path(),
-            field.int_or_zero(),
-            detail.as_ref(),
-        ));
+        self.push(FieldError::invalid(field.path(), field.int_or_zero(), detail.as_ref()));
     }
 
     /// Shows `value` instead of the field's own.
-    pub(crate) fn invalid_as(
-        &mut self,
-        field: &Field,
-        value: impl serde::Serialize,
-        detail: impl AsRef<str>,
-    ) {
+    pub(crate) fn invalid_as(&mut self, field: &Field, value: impl serde::Serialize, detail: impl AsRef<str>) {
         self.push(FieldError::invalid(field.path(), value, detail.as_ref()));
     }
 
     pub(crate) fn not_supported(&mut self, field: &Field, supported: &[&str]) {
-        self.push(FieldError::not_supported(
-            field.path(),
-            field.str(),
-            supported,
-        ));
+        self.push(FieldError::not_supported(field.path(), field.str(), supported));
     }
 
     pub(crate) fn duplicate(&mut self, field: &Field) {

@@ -53,10 +53,7 @@ impl Kind {
     };
 
     /// The same without a namespace.
-    pub(crate) const CLUSTER: Kind = Kind {
-        namespaced: false,
-        ..Kind::PLAIN
-    };
+    pub(crate) const CLUSTER: Kind = Kind { namespaced: false, ..Kind::PLAIN };
 }
 
 /// The status that most kinds start with.
@@ -86,12 +83,7 @@ impl Strategy for Kind {
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Errors::default();
         let root = Field::root(object);
-        object_meta::validate(
-            &root.get("metadata"),
-            self.namespaced,
-            self.name,
-            &mut errors,
-        );
+        object_meta::validate(&root.get("metadata"), self.namespaced, self.name, &mut errors);
         (self.validate)(&root, &mut errors);
         (self.validate_create)(&root, &mut errors);
         errors.into_vec()
@@ -102,12 +94,7 @@ impl Strategy for Kind {
         let (new, old) = (Field::root(new), Field::root(old));
         object_meta::validate_update(&new.get("metadata"), &old.get("metadata"), &mut errors);
         if part == Part::Main {
-            object_meta::validate(
-                &new.get("metadata"),
-                self.namespaced,
-                self.name,
-                &mut errors,
-            );
+            object_meta::validate(&new.get("metadata"), self.namespaced, self.name, &mut errors);
             (self.validate)(&new, &mut errors);
             (self.validate_change)(&new, &old, &mut errors);
         } else {

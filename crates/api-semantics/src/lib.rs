@@ -3,13 +3,16 @@
 //!
 //! Invariant: opens no file and no socket; reads no clock (times are arguments).
 
+mod checks;
 mod defaults;
 mod field;
 mod groups;
 mod kind;
+mod names;
 mod object_meta;
 mod pod;
 mod quantity;
+mod selectors;
 mod strategy;
 mod time;
 

@@ -44,18 +44,12 @@ impl std::ops::Add for Quantity {
     type Output = Quantity;
 
     fn add(self, other: Quantity) -> Quantity {
-        Quantity {
-            nanos: self.nanos + other.nanos,
-            format: self.format,
-        }
+        Quantity { nanos: self.nanos + other.nanos, format: self.format }
     }
 }
 
 impl Quantity {
-    pub(crate) const ZERO: Quantity = Quantity {
-        nanos: 0,
-        format: Format::Decimal,
-    };
+    pub(crate) const ZERO: Quantity = Quantity { nanos: 0, format: Format::Decimal };
 
     /// Reads a quantity; `None` when the text is none.
     pub(crate) fn parse(text: &str) -> Option<Quantity> {
@@ -72,25 +66,13 @@ impl Quantity {
             return None;
         }
         let digits = format!("{whole}{fraction}");
-        let mantissa: i128 = if digits.is_empty() {
-            0
-        } else {
-            digits.parse().ok()?
-        };
-        let divisor = 10i128
-            .checked_pow(u32::try_from(fraction.len()).ok()?)?
-            .checked_mul(denominator)?;
+        let mantissa: i128 = if digits.is_empty() { 0 } else { digits.parse().ok()? };
+        let divisor = 10i128.checked_pow(u32::try_from(fraction.len()).ok()?)?.checked_mul(denominator)?;
         let product = mantissa.checked_mul(numerator)?;
         let limit = i128::from(i64::MAX) * NANO;
         // Fractions below the smallest unit are rounded away from zero, as upstream does.
-        let nanos = product
-            .checked_mul(NANO)
-            .map_or(limit, |n| n / divisor + i128::from(n % divisor != 0))
-            .min(limit);
-        Some(Quantity {
-            nanos: if negative { -nanos } else { nanos },
-            format,
-        })
+        let nanos = product.checked_mul(NANO).map_or(limit, |n| n / divisor + i128::from(n % divisor != 0)).min(limit);
+        Some(Quantity { nanos: if negative { -nanos } else { nanos }, format })
     }
 
     pub(crate) fn of(value: &Value) -> Option<Quantity> {
@@ -144,13 +126,7 @@ impl Quantity {
         let small = self.nanos.abs() < 1024 * NANO;
         match self.format {
             Format::Binary if !small && self.is_integer() => self.binary(),
-            Format::Exponent => self.decimal(|e| {
-                if e == 0 {
-                    String::new()
-                } else {
-                    format!("e{e}")
-                }
-            }),
+            Format::Exponent => self.decimal(|e| if e == 0 { String::new() } else { format!("e{e}") }),
             _ => self.decimal(|e| decimal_suffix(e).to_owned()),
         }
     }
@@ -162,10 +138,7 @@ impl Quantity {
             number /= 1024;
             steps += 1;
         }
-        format!(
-            "{number}{}",
-            ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][steps]
-        )
+        format!("{number}{}", ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][steps])
     }
 
     fn decimal(self, suffix: impl Fn(i32) -> String) -> String {
@@ -235,11 +208,7 @@ pub(crate) fn canonicalize(value: &mut Value) {
 
 /// The same for every entry of a resource list, rounded up to thousandths.
 pub(crate) fn canonicalize_list(list: &mut Value) {
-    for value in list
-        .as_object_mut()
-        .into_iter()
-        .flat_map(|m| m.values_mut())
-    {
+    for value in list.as_object_mut().into_iter().flat_map(|m| m.values_mut()) {
         if let Some(q) = Quantity::of(value) {
             *value = Value::String(q.round_to_milli().canonical());
         }

@@ -58,8 +58,5 @@ pub fn strategy_for(group: &str, version: &str, kind: &str) -> Option<&'static d
 
 fn find(group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
     let (_, kinds) = GROUPS.iter().find(|(g, _)| *g == group)?;
-    kinds
-        .iter()
-        .find(|(k, v, _)| *k == kind && v.is_none_or(|v| v == version))
-        .map(|(_, _, k)| *k)
+    kinds.iter().find(|(k, v, _)| *k == kind && v.is_none_or(|v| v == version)).map(|(_, _, k)| *k)
 }

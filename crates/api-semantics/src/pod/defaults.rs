@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::defaults::{each, ensure, fill, has, map_at, set, set_zero, text, within};
+use crate::defaults::{each, ensure, fill, map_at, set, set_zero, text, within};
 use crate::groups::core::claim_spec_defaults;
 
 const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
@@ -42,7 +42,6 @@ pub(crate) fn pod_spec(spec: &mut Value) {
         each(spec, list, container);
     }
     each(spec, "volumes", volume);
-    each(spec, "topologySpreadConstraints", |_| {});
     within(spec, "resources", resources);
     within(spec, "overhead", resource_list);
 }
@@ -79,9 +78,7 @@ fn container(c: &mut Value) {
 
 /// `Always` for the tag `latest`, written or implied.
 fn default_pull_policy(image: &str) -> &'static str {
-    let (name, has_digest) = image
-        .split_once('@')
-        .map_or((image, false), |(n, _)| (n, true));
+    let (name, has_digest) = image.split_once('@').map_or((image, false), |(n, _)| (n, true));
     let last = name.rsplit('/').next().unwrap_or(name);
     match last.split_once(':') {
         Some((_, "latest")) => "Always",
@@ -97,17 +94,11 @@ fn is_image_name(name: &str) -> bool {
     let mut parts = name.split('/');
     let first = parts.next().unwrap_or("");
     let has_host = name.contains('/') && (first.contains(['.', ':']) || first == "localhost");
-    let path = if has_host {
-        name.split_once('/').map_or("", |(_, p)| p)
-    } else {
-        name
-    };
+    let path = if has_host { name.split_once('/').map_or("", |(_, p)| p) } else { name };
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     !path.is_empty()
         && path.chars().all(path_char)
-        && path
-            .split('/')
-            .all(|p| p.starts_with(edge) && p.ends_with(edge) && !p.contains(".."))
+        && path.split('/').all(|p| p.starts_with(edge) && p.ends_with(edge) && !p.contains(".."))
 }
 
 fn requests_from_limits(c: &mut Value) {
@@ -169,9 +160,7 @@ fn http_get(action: &mut Value) {
 }
 
 pub(crate) fn volume(volume: &mut Value) {
-    let has_source = volume
-        .as_object()
-        .is_some_and(|v| v.iter().any(|(k, s)| k != "name" && !s.is_null()));
+    let has_source = volume.as_object().is_some_and(|v| v.iter().any(|(k, s)| k != "name" && !s.is_null()));
     if !has_source {
         set(volume, "emptyDir", json!({}));
     }
@@ -198,9 +187,7 @@ pub(crate) fn volume(volume: &mut Value) {
 
 /// Defaults of the sources that volumes and persistent volumes share.
 pub(crate) fn source(volume: &mut Value) {
-    within(volume, "iscsi", |v| {
-        set_zero(v, "iscsiInterface", "default")
-    });
+    within(volume, "iscsi", |v| set_zero(v, "iscsiInterface", "default"));
     within(volume, "rbd", |v| {
         set_zero(v, "pool", "rbd");
         set_zero(v, "user", "admin");
@@ -219,13 +206,9 @@ pub(crate) fn source(volume: &mut Value) {
 }
 
 fn projection(source: &mut Value) {
-    within(source, "serviceAccountToken", |t| {
-        set(t, "expirationSeconds", 3600)
-    });
+    within(source, "serviceAccountToken", |t| set(t, "expirationSeconds", 3600));
     within(source, "downwardAPI", downward_items);
-    within(source, "podCertificate", |p| {
-        set(p, "maxExpirationSeconds", 86400)
-    });
+    within(source, "podCertificate", |p| set(p, "maxExpirationSeconds", 86400));
 }
 
 fn downward_items(api: &mut Value) {
@@ -233,9 +216,4 @@ fn downward_items(api: &mut Value) {
         within(item, "fieldRef", |f| set_zero(f, "apiVersion", "v1"));
         within(item, "resourceFieldRef", divisor);
     });
-}
-
-/// Whether the field is set at all; for callers outside.
-pub(crate) fn is_set(object: &Value, key: &str) -> bool {
-    has(object, key)
 }

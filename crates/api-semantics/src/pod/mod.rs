@@ -1,5 +1,20 @@
-//! What every kind that contains a pod shares.
+//! What every kind that contains a pod shares: defaults, the quality-of-service class, validation.
 
+mod affinity;
+mod containers;
 pub(crate) mod defaults;
+mod env;
+mod probes;
 pub(crate) mod qos;
 pub(crate) mod resources;
+mod scheduling;
+mod security;
+mod spec;
+pub(crate) mod update;
+pub(crate) mod volume_sources;
+mod volumes;
+
+pub(crate) use affinity::{node_selector, node_selector_requirement};
+pub(crate) use containers::resource_name;
+pub(crate) use scheduling::{taint_effect, tolerations};
+pub(crate) use spec::{Owner, pod_spec, pod_template};

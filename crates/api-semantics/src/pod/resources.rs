@@ -19,8 +19,6 @@ pub(crate) fn sum_of_requests(spec: &Value, limits: &Map<String, Value>) -> Map<
 /// `None` when no container requests the resource.
 fn containers_sum(spec: &Value, name: &str) -> Option<Quantity> {
     let containers = spec.get("containers").and_then(Value::as_array)?;
-    let requests = containers
-        .iter()
-        .filter_map(|c| c.get("resources")?.get("requests")?.get(name));
+    let requests = containers.iter().filter_map(|c| c.get("resources")?.get("requests")?.get(name));
     requests.filter_map(Quantity::of).reduce(|a, b| a + b)
 }

@@ -20,9 +20,7 @@ fn webhook_defaults(webhook: &mut Value) {
     set(webhook, "timeoutSeconds", 10);
     set(webhook, "sideEffects", Value::Null);
     set(webhook, "admissionReviewVersions", Value::Null);
-    within(ensure(webhook, "clientConfig"), "service", |s| {
-        set(s, "port", 443)
-    });
+    within(ensure(webhook, "clientConfig"), "service", |s| set(s, "port", 443));
     each(webhook, "rules", |r| set(r, "scope", "*"));
 }
 
@@ -37,34 +35,10 @@ fn match_resources_defaults(resources: &mut Value) {
 
 /// The kinds of the group, and the version that an entry is limited to.
 pub(crate) static KINDS: &[(&str, Option<&str>, &Kind)] = &[
-    (
-        "MutatingAdmissionPolicy",
-        None,
-        &mutating_admission_policy::KIND,
-    ),
-    (
-        "MutatingAdmissionPolicyBinding",
-        None,
-        &mutating_admission_policy_binding::KIND,
-    ),
-    (
-        "MutatingWebhookConfiguration",
-        None,
-        &mutating_webhook_configuration::KIND,
-    ),
-    (
-        "ValidatingAdmissionPolicy",
-        None,
-        &validating_admission_policy::KIND,
-    ),
-    (
-        "ValidatingAdmissionPolicyBinding",
-        None,
-        &validating_admission_policy_binding::KIND,
-    ),
-    (
-        "ValidatingWebhookConfiguration",
-        None,
-        &validating_webhook_configuration::KIND,
-    ),
+    ("MutatingAdmissionPolicy", None, &mutating_admission_policy::KIND),
+    ("MutatingAdmissionPolicyBinding", None, &mutating_admission_policy_binding::KIND),
+    ("MutatingWebhookConfiguration", None, &mutating_webhook_configuration::KIND),
+    ("ValidatingAdmissionPolicy", None, &validating_admission_policy::KIND),
+    ("ValidatingAdmissionPolicyBinding", None, &validating_admission_policy_binding::KIND),
+    ("ValidatingWebhookConfiguration", None, &validating_webhook_configuration::KIND),
 ];

@@ -5,11 +5,7 @@ use serde_json::Value;
 use crate::defaults::{ensure, set, within};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    default,
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind = Kind { generation: true, default, ..Kind::CLUSTER };
 
 fn default(policy: &mut Value) {
     let spec = ensure(policy, "spec");

@@ -3,8 +3,5 @@
 use crate::defaults::each;
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    default: |o| each(o, "webhooks", super::webhook_defaults),
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind =
+    Kind { generation: true, default: |o| each(o, "webhooks", super::webhook_defaults), ..Kind::CLUSTER };

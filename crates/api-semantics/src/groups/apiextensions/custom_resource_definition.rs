@@ -6,13 +6,8 @@ use crate::defaults::{ensure, set, set_zero, text, within};
 use crate::kind::{Kind, empty_status};
 use crate::strategy::Context;
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    initial_status: Some(empty_status),
-    default,
-    prepare_create,
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind =
+    Kind { generation: true, initial_status: Some(empty_status), default, prepare_create, ..Kind::CLUSTER };
 
 fn default(definition: &mut Value) {
     let status = ensure(definition, "status");
@@ -31,23 +26,14 @@ fn default(definition: &mut Value) {
     }
     let conversion = ensure(spec, "conversion");
     set_zero(conversion, "strategy", "None");
-    within(conversion, "webhook.clientConfig.service", |s| {
-        set(s, "port", 443)
-    });
+    within(conversion, "webhook.clientConfig.service", |s| set(s, "port", 443));
 }
 
 /// The storage version is stored from the start.
 fn prepare_create(_context: &Context, definition: &mut Value) {
-    let versions = definition["spec"]["versions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let stored: Vec<Value> = versions
-        .iter()
-        .filter(|v| v["storage"] == json!(true))
-        .map(|v| v["name"].clone())
-        .take(1)
-        .collect();
+    let versions = definition["spec"]["versions"].as_array().cloned().unwrap_or_default();
+    let stored: Vec<Value> =
+        versions.iter().filter(|v| v["storage"] == json!(true)).map(|v| v["name"].clone()).take(1).collect();
     definition["status"] = json!({
         "conditions": null,
         "acceptedNames": {"kind": "", "plural": ""},

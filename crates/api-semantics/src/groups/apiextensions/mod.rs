@@ -5,8 +5,5 @@ mod custom_resource_definition;
 use crate::kind::Kind;
 
 /// The kinds of the group, and the version that an entry is limited to.
-pub(crate) static KINDS: &[(&str, Option<&str>, &Kind)] = &[(
-    "CustomResourceDefinition",
-    None,
-    &custom_resource_definition::KIND,
-)];
+pub(crate) static KINDS: &[(&str, Option<&str>, &Kind)] =
+    &[("CustomResourceDefinition", None, &custom_resource_definition::KIND)];

@@ -3,7 +3,4 @@
 use crate::defaults::set;
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    default: |o| set(o, "revision", 0),
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind = Kind { default: |o| set(o, "revision", 0), ..Kind::PLAIN };

@@ -5,12 +5,7 @@ use serde_json::Value;
 use crate::defaults::{ensure, set, set_zero, text};
 use crate::kind::{Kind, empty_status};
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    initial_status: Some(empty_status),
-    default,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind = Kind { generation: true, initial_status: Some(empty_status), default, ..Kind::PLAIN };
 
 fn default(deployment: &mut Value) {
     ensure(deployment, "status");

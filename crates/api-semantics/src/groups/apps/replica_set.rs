@@ -5,12 +5,8 @@ use serde_json::{Value, json};
 use crate::defaults::{ensure, set};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    initial_status: Some(|| json!({"replicas": 0})),
-    default,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind =
+    Kind { generation: true, initial_status: Some(|| json!({"replicas": 0})), default, ..Kind::PLAIN };
 
 fn default(set_: &mut Value) {
     set(ensure(set_, "status"), "replicas", 0);

@@ -30,19 +30,9 @@ fn default_v2(scaler: &mut Value) {
 }
 
 fn canonical_target(metric: &mut Value) {
-    for source in [
-        "resource",
-        "containerResource",
-        "pods",
-        "object",
-        "external",
-    ] {
+    for source in ["resource", "containerResource", "pods", "object", "external"] {
         for amount in ["value", "averageValue"] {
-            within(
-                metric,
-                &format!("{source}.target.{amount}"),
-                crate::quantity::canonicalize,
-            );
+            within(metric, &format!("{source}.target.{amount}"), crate::quantity::canonicalize);
         }
     }
 }
@@ -62,10 +52,6 @@ fn behavior(behavior: &mut Value) {
     });
     within(behavior, "scaleDown", |rules| {
         set(rules, "selectPolicy", "Max");
-        set(
-            rules,
-            "policies",
-            json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]),
-        );
+        set(rules, "policies", json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]));
     });
 }

@@ -6,21 +6,12 @@ use crate::defaults::{each, ensure, has, map_at, set, set_zero, text};
 use crate::kind::{Kind, empty_status};
 use crate::strategy::Context;
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    initial_status: Some(empty_status),
-    default,
-    prepare_create,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind =
+    Kind { generation: true, initial_status: Some(empty_status), default, prepare_create, ..Kind::PLAIN };
 
 /// The labels that tie a job's pods to it, each in its old and its prefixed spelling.
-const LABELS: [&str; 4] = [
-    "controller-uid",
-    "batch.kubernetes.io/controller-uid",
-    "job-name",
-    "batch.kubernetes.io/job-name",
-];
+const LABELS: [&str; 4] =
+    ["controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name"];
 
 fn default(job: &mut Value) {
     ensure(job, "status");
@@ -30,20 +21,12 @@ fn default(job: &mut Value) {
         set(spec, "completions", 1);
     }
     set(spec, "parallelism", 1);
-    let limit = if has(spec, "backoffLimitPerIndex") {
-        i32::MAX
-    } else {
-        6
-    };
+    let limit = if has(spec, "backoffLimitPerIndex") { i32::MAX } else { 6 };
     set(spec, "backoffLimit", limit);
     set(spec, "completionMode", "NonIndexed");
     set(spec, "suspend", false);
     set(spec, "manualSelector", false);
-    let replacement = if has(spec, "podFailurePolicy") {
-        "Failed"
-    } else {
-        "TerminatingOrFailed"
-    };
+    let replacement = if has(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     set(spec, "podReplacementPolicy", replacement);
     job_spec_defaults(spec);
     if !labels.is_empty() {
@@ -71,15 +54,7 @@ fn prepare_create(_context: &Context, job: &mut Value) {
     let spec = ensure(job, "spec");
     let labels = ensure(ensure(ensure(spec, "template"), "metadata"), "labels");
     for key in LABELS {
-        set(
-            labels,
-            key,
-            if key.ends_with("uid") {
-                uid.clone()
-            } else {
-                name.clone()
-            },
-        );
+        set(labels, key, if key.ends_with("uid") { uid.clone() } else { name.clone() });
     }
     let template_labels = labels.clone();
     let selector = ensure(ensure(spec, "selector"), "matchLabels");
@@ -89,11 +64,7 @@ fn prepare_create(_context: &Context, job: &mut Value) {
     // The job carries the labels of its template when it has none of its own.
     let own = map_at(job, "metadata.labels");
     let without: Vec<_> = template_labels.as_object().into_iter().flatten().collect();
-    if own.is_empty()
-        || own
-            .iter()
-            .all(|(k, v)| without.iter().any(|(a, b)| *a == k && *b == v))
-    {
+    if own.is_empty() || own.iter().all(|(k, v)| without.iter().any(|(a, b)| *a == k && *b == v)) {
         ensure(job, "metadata")["labels"] = template_labels;
     }
 }

@@ -75,12 +75,8 @@ fn stamp_conditions(context: &Context, status: &mut Value, old: &Value) {
     crate::defaults::each(status, "conditions", |c| {
         crate::defaults::set(c, "lastUpdateTime", now.clone());
         if c["lastTransitionTime"].is_null() {
-            let same = before
-                .iter()
-                .find(|b| b["type"] == c["type"] && b["status"] == c["status"]);
-            let time = same
-                .map(|b| b["lastTransitionTime"].clone())
-                .filter(|t| !t.is_null());
+            let same = before.iter().find(|b| b["type"] == c["type"] && b["status"] == c["status"]);
+            let time = same.map(|b| b["lastTransitionTime"].clone()).filter(|t| !t.is_null());
             c["lastTransitionTime"] = time.unwrap_or_else(|| now.clone());
         }
     });

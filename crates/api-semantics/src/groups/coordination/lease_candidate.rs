@@ -2,8 +2,4 @@
 
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    create_on_update: true,
-    unconditional_update: false,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind = Kind { create_on_update: true, unconditional_update: false, ..Kind::PLAIN };

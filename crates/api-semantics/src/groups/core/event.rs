@@ -5,11 +5,7 @@ use serde_json::{Value, json};
 use crate::defaults::{ensure, set};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    default,
-    create_on_update: true,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind = Kind { default, create_on_update: true, ..Kind::PLAIN };
 
 fn default(event: &mut Value) {
     ensure(event, "involvedObject");

@@ -5,10 +5,7 @@ use serde_json::{Map, Value};
 use crate::defaults::{each, ensure, fill, map_at, set, text, within};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    default,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind = Kind { default, ..Kind::PLAIN };
 
 fn default(range: &mut Value) {
     let spec = ensure(range, "spec");
@@ -17,13 +14,7 @@ fn default(range: &mut Value) {
 }
 
 fn item(item: &mut Value) {
-    for key in [
-        "max",
-        "min",
-        "default",
-        "defaultRequest",
-        "maxLimitRequestRatio",
-    ] {
+    for key in ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] {
         within(item, key, crate::quantity::canonicalize_list);
     }
     if text(item, "type") != "Container" {

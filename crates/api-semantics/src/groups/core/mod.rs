@@ -16,7 +16,7 @@ mod secret;
 mod service;
 mod service_account;
 
-pub(crate) use persistent_volume_claim::claim_spec_defaults;
+pub(crate) use persistent_volume_claim::{access_modes, claim_spec, claim_spec_defaults};
 
 use crate::kind::Kind;
 
@@ -29,11 +29,7 @@ pub(crate) static KINDS: &[(&str, Option<&str>, &Kind)] = &[
     ("Namespace", None, &namespace::KIND),
     ("Node", None, &node::KIND),
     ("PersistentVolume", None, &persistent_volume::KIND),
-    (
-        "PersistentVolumeClaim",
-        None,
-        &persistent_volume_claim::KIND,
-    ),
+    ("PersistentVolumeClaim", None, &persistent_volume_claim::KIND),
     ("Pod", None, &pod::KIND),
     ("PodTemplate", None, &pod_template::KIND),
     ("ReplicationController", None, &replication_controller::KIND),

@@ -6,12 +6,7 @@ use crate::defaults::{ensure, map_at, set_zero, within};
 use crate::kind::Kind;
 use crate::strategy::{Context, Part, keep_other_parts};
 
-pub(crate) static KIND: Kind = Kind {
-    default,
-    prepare_update,
-    unconditional_update: true,
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind = Kind { default, prepare_update, unconditional_update: true, ..Kind::CLUSTER };
 
 fn default(node: &mut Value) {
     ensure(node, "spec");

@@ -6,13 +6,8 @@ use crate::defaults::{ensure, set, set_zero, text, within};
 use crate::kind::{Kind, empty_status};
 use crate::strategy::{Context, Part};
 
-pub(crate) static KIND: Kind = Kind {
-    initial_status: Some(empty_status),
-    default,
-    prepare_create,
-    prepare_update,
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind =
+    Kind { initial_status: Some(empty_status), default, prepare_create, prepare_update, ..Kind::CLUSTER };
 
 fn default(volume: &mut Value) {
     set_zero(ensure(volume, "status"), "phase", "Pending");
@@ -41,10 +36,7 @@ fn prepare_update(context: &Context, part: Part, new: &mut Value, old: &Value) {
     if part != Part::Status || text(&new["status"], "phase") == text(&old["status"], "phase") {
         return;
     }
-    let (new_time, old_time) = (
-        &new["status"]["lastPhaseTransitionTime"],
-        &old["status"]["lastPhaseTransitionTime"],
-    );
+    let (new_time, old_time) = (&new["status"]["lastPhaseTransitionTime"], &old["status"]["lastPhaseTransitionTime"]);
     if new_time.is_null() || new_time == old_time {
         stamp(context, new);
     }

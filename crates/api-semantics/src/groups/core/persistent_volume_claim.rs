@@ -2,14 +2,16 @@
 
 use serde_json::{Value, json};
 
+use crate::checks::{optional_one_of, same};
 use crate::defaults::{ensure, set, set_zero, within};
+use crate::field::{Errors, Field};
 use crate::kind::Kind;
+use crate::names;
+use crate::quantity::Quantity;
+use crate::selectors;
 
-pub(crate) static KIND: Kind = Kind {
-    initial_status: Some(|| json!({"phase": "Pending"})),
-    default: claim_defaults,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind =
+    Kind { initial_status: Some(|| json!({"phase": "Pending"})), default: claim_defaults, ..Kind::PLAIN };
 
 fn claim_defaults(claim: &mut Value) {
     set_zero(ensure(claim, "status"), "phase", "Pending");
@@ -32,10 +34,7 @@ fn mirror_data_source(spec: &mut Value) {
     match (source, reference) {
         (Some(source), None) => spec["dataSourceRef"] = source,
         (None, Some(reference)) if reference.get("namespace").is_none_or(|n| n == "") => {
-            let known = match (
-                reference["kind"].as_str(),
-                reference["apiGroup"].as_str().unwrap_or(""),
-            ) {
+            let known = match (reference["kind"].as_str(), reference["apiGroup"].as_str().unwrap_or("")) {
                 (Some("PersistentVolumeClaim"), "") => true,
                 (Some("VolumeSnapshot"), "snapshot.storage.k8s.io") => true,
                 _ => false,
@@ -45,5 +44,109 @@ fn mirror_data_source(spec: &mut Value) {
             }
         }
         _ => {}
+    }
+}
+
+const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+
+/// The spec of a claim or of a claim template.
+pub(crate) fn claim_spec(spec: &Field, errors: &mut Errors) {
+    let modes = spec.get("accessModes");
+    if modes.is_empty() {
+        errors.required(&modes, "at least 1 access mode is required");
+    }
+    selectors::validate(&spec.get("selector"), errors);
+    access_modes(&modes, errors);
+    storage_request(spec, errors);
+    let class = spec.get("storageClassName");
+    if !class.str().is_empty() {
+        errors.invalid_each(&class, names::dns1123_subdomain(class.str()));
+    }
+    optional_one_of(&spec.get("volumeMode"), &["Block", "Filesystem"], errors);
+    data_sources(spec, errors);
+}
+
+/// Upstream shows a bad mode at the list.
+pub(crate) fn access_modes(modes: &Field, errors: &mut Errors) {
+    let mut exclusive = false;
+    for mode in modes.items() {
+        if !ACCESS_MODES.contains(&mode.str()) {
+            errors.not_supported(&Field::at(mode.value(), modes.path().clone()), &ACCESS_MODES);
+        }
+        exclusive |= mode.str() == "ReadWriteOncePod";
+    }
+    if exclusive && modes.len() > 1 {
+        errors.forbidden(modes, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
+fn storage_request(spec: &Field, errors: &mut Errors) {
+    let resources = spec.get("resources");
+    let requests = resources.get("requests");
+    let path = resources.path().key("storage");
+    let storage = Field::at(requests.entry("storage").value(), path);
+    match Quantity::of(storage.value()) {
+        None => errors.required(&storage, ""),
+        Some(amount) if amount <= Quantity::ZERO => {
+            errors.invalid_as(&storage, amount.canonical(), "must be greater than zero");
+        }
+        Some(_) => {}
+    }
+}
+
+fn data_sources(spec: &Field, errors: &mut Errors) {
+    for name in ["dataSource", "dataSourceRef"] {
+        let source = spec.get(name);
+        if !source.exists() {
+            continue;
+        }
+        for part in ["name", "kind"] {
+            if source.str_of(part).is_empty() {
+                errors.required(&source.get(part), "");
+            }
+        }
+        let group = source.str_of("apiGroup");
+        if group.is_empty() && source.str_of("kind") != "PersistentVolumeClaim" {
+            errors.invalid(&source, "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
+        }
+        if !group.is_empty() {
+            errors.invalid_each(&source.get("apiGroup"), names::dns1123_subdomain(group));
+        }
+    }
+    if spec.has("dataSource")
+        && spec.has("dataSourceRef")
+        && !spec.get("dataSourceRef").has("namespace")
+        && !same(&spec.get("dataSource"), &spec.get("dataSourceRef"))
+    {
+        errors.invalid(spec, "must match dataSourceRef");
+    }
+}
+
+fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
+    let (spec, old_spec) = (new.get("spec"), old.get("spec"));
+    let bound = old.get("status").str_of("phase") == "Bound";
+    let mut munged = spec.value().clone();
+    if bound {
+        crate::defaults::keep(&mut munged["resources"], &old_spec.value()["resources"], "requests");
+    }
+    if old_spec.str_of("volumeName").is_empty() {
+        crate::defaults::keep(&mut munged, old_spec.value(), "volumeName");
+    }
+    if !old_spec.has("storageClassName") {
+        crate::defaults::keep(&mut munged, old_spec.value(), "storageClassName");
+    }
+    crate::defaults::keep(&mut munged, old_spec.value(), "volumeAttributesClassName");
+    if !same(&Field::root(&munged), &old_spec) {
+        errors.forbidden(
+            &spec,
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
+        );
+    }
+    let storage = |f: &Field| Quantity::of(f.dig("resources.requests").entry("storage").value());
+    if let (Some(new), Some(old)) = (storage(&spec), storage(&old_spec))
+        && new < old
+        && bound
+    {
+        errors.forbidden(&spec.dig("resources.requests.storage"), "field can not be less than previous value");
     }
 }

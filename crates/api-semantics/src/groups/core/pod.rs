@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::field::{Errors, Field};
 use crate::kind::{Kind, empty_status};
+use crate::pod::{Owner, pod_spec};
 use crate::strategy::{Context, Part};
 
 pub(crate) static KIND: Kind = Kind {
@@ -11,6 +13,8 @@ pub(crate) static KIND: Kind = Kind {
     default: crate::pod::defaults::pod,
     prepare_create,
     prepare_update,
+    validate,
+    validate_change: crate::pod::update::validate,
     ..Kind::PLAIN
 };
 
@@ -49,4 +53,9 @@ fn keep_all_but(new: &mut Value, old: &Value, fields: &[&str]) {
 
 fn keep_all_but_resources(new: &mut Value, old: &Value) {
     keep_all_but(new, old, &["containers", "initContainers", "resources"]);
+}
+
+fn validate(pod: &Field, errors: &mut Errors) {
+    let owner = Owner::Pod(pod.get("metadata").str_of("name"));
+    pod_spec(&pod.get("spec"), &owner, errors);
 }

@@ -5,12 +5,8 @@ use serde_json::{Value, json};
 use crate::defaults::{ensure, map_at, set, set_zero};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    initial_status: Some(|| json!({"replicas": 0})),
-    default,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind =
+    Kind { generation: true, initial_status: Some(|| json!({"replicas": 0})), default, ..Kind::PLAIN };
 
 fn default(rc: &mut Value) {
     let labels = map_at(rc, "spec.template.metadata.labels");

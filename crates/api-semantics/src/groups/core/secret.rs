@@ -3,7 +3,4 @@
 use crate::defaults::set_zero;
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    default: |o| set_zero(o, "type", "Opaque"),
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind = Kind { default: |o| set_zero(o, "type", "Opaque"), ..Kind::PLAIN };

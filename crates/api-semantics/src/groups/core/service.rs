@@ -5,11 +5,7 @@ use serde_json::{Value, json};
 use crate::defaults::{each, ensure, has, set, set_zero, text};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    initial_status: Some(|| json!({"loadBalancer": {}})),
-    default,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind = Kind { initial_status: Some(|| json!({"loadBalancer": {}})), default, ..Kind::PLAIN };
 
 fn default(service: &mut Value) {
     ensure(ensure(service, "status"), "loadBalancer");
@@ -25,10 +21,7 @@ fn default(service: &mut Value) {
     each(spec, "ports", port);
     let kind = text(spec, "type").to_owned();
     let node_ports = kind == "NodePort" || kind == "LoadBalancer";
-    let external = spec
-        .get("externalIPs")
-        .and_then(Value::as_array)
-        .is_some_and(|a| !a.is_empty());
+    let external = spec.get("externalIPs").and_then(Value::as_array).is_some_and(|a| !a.is_empty());
     if node_ports || (kind == "ClusterIP" && external) {
         set_zero(spec, "externalTrafficPolicy", "Cluster");
     }

@@ -5,11 +5,7 @@ use serde_json::Value;
 use crate::defaults::{each, ensure, set};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    default,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind = Kind { generation: true, default, ..Kind::PLAIN };
 
 fn default(slice: &mut Value) {
     set(slice, "endpoints", Value::Null);

@@ -5,12 +5,7 @@ use serde_json::Value;
 use crate::defaults::{ensure, set, set_zero, within};
 use crate::kind::{Kind, empty_status};
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    initial_status: Some(empty_status),
-    default,
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind = Kind { generation: true, initial_status: Some(empty_status), default, ..Kind::CLUSTER };
 
 fn default(level: &mut Value) {
     ensure(level, "status");

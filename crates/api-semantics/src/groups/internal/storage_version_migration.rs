@@ -2,7 +2,4 @@
 
 use crate::kind::{Kind, empty_status};
 
-pub(crate) static KIND: Kind = Kind {
-    initial_status: Some(empty_status),
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind = Kind { initial_status: Some(empty_status), ..Kind::CLUSTER };

@@ -5,12 +5,8 @@ use serde_json::{Value, json};
 use crate::defaults::{each, ensure, set, within};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    initial_status: Some(|| json!({"loadBalancer": {}})),
-    default,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind =
+    Kind { generation: true, initial_status: Some(|| json!({"loadBalancer": {}})), default, ..Kind::PLAIN };
 
 fn default(ingress: &mut Value) {
     ensure(ensure(ingress, "status"), "loadBalancer");

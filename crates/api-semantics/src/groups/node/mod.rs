@@ -5,5 +5,4 @@ mod runtime_class;
 use crate::kind::Kind;
 
 /// The kinds of the group, and the version that an entry is limited to.
-pub(crate) static KINDS: &[(&str, Option<&str>, &Kind)] =
-    &[("RuntimeClass", None, &runtime_class::KIND)];
+pub(crate) static KINDS: &[(&str, Option<&str>, &Kind)] = &[("RuntimeClass", None, &runtime_class::KIND)];

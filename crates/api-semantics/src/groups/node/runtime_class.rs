@@ -3,7 +3,5 @@
 use crate::defaults::within;
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    default: |o| within(o, "overhead.podFixed", crate::quantity::canonicalize_list),
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind =
+    Kind { default: |o| within(o, "overhead.podFixed", crate::quantity::canonicalize_list), ..Kind::CLUSTER };

@@ -5,12 +5,7 @@ use serde_json::{Value, json};
 use crate::defaults::{ensure, fill};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    initial_status: Some(initial_status),
-    default,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind = Kind { generation: true, initial_status: Some(initial_status), default, ..Kind::PLAIN };
 
 fn initial_status() -> Value {
     json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0})

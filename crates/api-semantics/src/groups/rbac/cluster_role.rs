@@ -2,7 +2,5 @@
 
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    default: |o| crate::defaults::set(o, "rules", serde_json::Value::Null),
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind =
+    Kind { default: |o| crate::defaults::set(o, "rules", serde_json::Value::Null), ..Kind::CLUSTER };

@@ -2,8 +2,4 @@
 
 use crate::kind::{Kind, empty_status};
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    initial_status: Some(empty_status),
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind = Kind { generation: true, initial_status: Some(empty_status), ..Kind::CLUSTER };

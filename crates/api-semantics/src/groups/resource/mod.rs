@@ -37,11 +37,7 @@ fn slice_defaults(slice: &mut Value) {
     let pool = ensure(spec, "pool");
     crate::defaults::set(pool, "generation", 0);
     each(spec, "devices", |device| {
-        for value in device["capacity"]
-            .as_object_mut()
-            .into_iter()
-            .flat_map(|m| m.values_mut())
-        {
+        for value in device["capacity"].as_object_mut().into_iter().flat_map(|m| m.values_mut()) {
             within(value, "value", crate::quantity::canonicalize);
         }
     });
@@ -52,15 +48,7 @@ pub(crate) static KINDS: &[(&str, Option<&str>, &Kind)] = &[
     ("DeviceClass", None, &device_class::KIND),
     ("DeviceTaintRule", None, &device_taint_rule::KIND),
     ("ResourceClaim", None, &resource_claim::KIND),
-    (
-        "ResourceClaimTemplate",
-        None,
-        &resource_claim_template::KIND,
-    ),
-    (
-        "ResourcePoolStatusRequest",
-        None,
-        &resource_pool_status_request::KIND,
-    ),
+    ("ResourceClaimTemplate", None, &resource_claim_template::KIND),
+    ("ResourcePoolStatusRequest", None, &resource_pool_status_request::KIND),
     ("ResourceSlice", None, &resource_slice::KIND),
 ];

@@ -2,8 +2,4 @@
 
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    default: super::slice_defaults,
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind = Kind { generation: true, default: super::slice_defaults, ..Kind::CLUSTER };

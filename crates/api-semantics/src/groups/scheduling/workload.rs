@@ -2,7 +2,4 @@
 
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    generation: true,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind = Kind { generation: true, ..Kind::PLAIN };

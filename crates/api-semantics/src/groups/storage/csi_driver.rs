@@ -5,10 +5,7 @@ use serde_json::{Value, json};
 use crate::defaults::{ensure, set, set_zero};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    default,
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind = Kind { default, ..Kind::CLUSTER };
 
 fn default(driver: &mut Value) {
     let spec = ensure(driver, "spec");

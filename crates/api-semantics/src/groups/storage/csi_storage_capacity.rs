@@ -5,10 +5,7 @@ use serde_json::Value;
 use crate::defaults::within;
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind {
-    default,
-    ..Kind::PLAIN
-};
+pub(crate) static KIND: Kind = Kind { default, ..Kind::PLAIN };
 
 fn default(capacity: &mut Value) {
     within(capacity, "capacity", crate::quantity::canonicalize);

@@ -16,9 +16,5 @@ pub(crate) static KINDS: &[(&str, Option<&str>, &Kind)] = &[
     ("CSIStorageCapacity", None, &csi_storage_capacity::KIND),
     ("StorageClass", None, &storage_class::KIND),
     ("VolumeAttachment", None, &volume_attachment::KIND),
-    (
-        "VolumeAttributesClass",
-        None,
-        &volume_attributes_class::KIND,
-    ),
+    ("VolumeAttributesClass", None, &volume_attributes_class::KIND),
 ];

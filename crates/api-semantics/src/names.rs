@@ -1,0 +1,313 @@
+//! What names, labels, ports and addresses must look like, in upstream's words (apimachinery `validation`).
+//!
+//! Each function returns the messages of what is wrong; an empty list means the text is fine.
+
+use std::net::IpAddr;
+
+const NAME_REGEX: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
+const LABEL_REGEX: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+const SUBDOMAIN_REGEX: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
+pub(crate) const INVALID_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+pub(crate) const INVALID_CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+
+type Messages = Vec<String>;
+
+fn explain(what: &str, regex: &str, examples: &[&str]) -> String {
+    let examples: Vec<String> = examples.iter().map(|e| format!("'{e}', ")).collect();
+    format!("{what} (e.g. {} regex used for validation is '{regex}')", examples.join(" or ").trim_end())
+}
+
+fn too_long(max: usize, unit: &str) -> String {
+    format!("must be no more than {max} {unit}")
+}
+
+fn alnum_lower(b: u8) -> bool {
+    b.is_ascii_lowercase() || b.is_ascii_digit()
+}
+
+/// First and last byte satisfy `edge`, all satisfy `edge` or `inner`; not empty.
+fn framed(text: &str, edge: fn(u8) -> bool, inner: &[u8]) -> bool {
+    let b = text.as_bytes();
+    match (b.first(), b.last()) {
+        (Some(first), Some(last)) => edge(*first) && edge(*last) && b.iter().all(|c| edge(*c) || inner.contains(c)),
+        _ => false,
+    }
+}
+
+fn is_label(text: &str) -> bool {
+    framed(text, alnum_lower, b"-")
+}
+
+fn is_subdomain(text: &str) -> bool {
+    text.split('.').all(is_label)
+}
+
+fn is_name_part(text: &str) -> bool {
+    framed(text, |b| b.is_ascii_alphanumeric(), b"-_.")
+}
+
+/// A DNS label (RFC 1123).
+pub(crate) fn dns1123_label(text: &str) -> Messages {
+    let mut out = Vec::new();
+    if text.len() > 63 {
+        out.push(too_long(63, "characters"));
+    }
+    if !is_label(text) {
+        out.push(explain(
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character",
+            LABEL_REGEX,
+            &["my-name", "123-abc"],
+        ));
+    }
+    out
+}
+
+/// A DNS subdomain (RFC 1123).
+pub(crate) fn dns1123_subdomain(text: &str) -> Messages {
+    let mut out = Vec::new();
+    if text.len() > 253 {
+        out.push(too_long(253, "characters"));
+    }
+    if !is_subdomain(text) {
+        out.push(explain(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
+            SUBDOMAIN_REGEX,
+            &["example.com"],
+        ));
+    }
+    out
+}
+
+/// A subdomain in which `_` is a letter, too (DNS search paths).
+pub(crate) fn dns1123_subdomain_underscore(text: &str) -> Messages {
+    let mut out = Vec::new();
+    if text.len() > 253 {
+        out.push(too_long(253, "characters"));
+    }
+    let edge = |b: u8| alnum_lower(b) || b == b'_';
+    if !text.split('.').all(|p| framed(p, edge, b"-")) {
+        out.push(explain(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
+            r"[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?)*",
+            &["example.com"],
+        ));
+    }
+    out
+}
+
+/// A DNS label that starts with a letter (RFC 1035).
+pub(crate) fn dns1035_label(text: &str) -> Messages {
+    let mut out = Vec::new();
+    if text.len() > 63 {
+        out.push(too_long(63, "characters"));
+    }
+    if !is_label(text) || text.starts_with(|c: char| c.is_ascii_digit()) {
+        out.push(explain(
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character",
+            "[a-z]([-a-z0-9]*[a-z0-9])?",
+            &["my-name", "abc-123"],
+        ));
+    }
+    out
+}
+
+/// `*.` and a subdomain.
+pub(crate) fn wildcard_subdomain(text: &str) -> Messages {
+    let mut out = Vec::new();
+    if text.len() > 253 {
+        out.push(too_long(253, "characters"));
+    }
+    if !text.strip_prefix("*.").is_some_and(is_subdomain) {
+        out.push(explain(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+            &format!(r"\*\.{SUBDOMAIN_REGEX}"),
+            &["*.example.com"],
+        ));
+    }
+    out
+}
+
+/// `[prefix/]name`, as in label keys.
+pub(crate) fn qualified_name(text: &str) -> Messages {
+    let examples = ["MyName", "my.name", "123-abc"];
+    let rule = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+    let mut out = Vec::new();
+    let parts: Vec<&str> = text.split('/').collect();
+    let name = match parts[..] {
+        [name] => name,
+        [prefix, name] => {
+            if prefix.is_empty() {
+                out.push("prefix part must be non-empty".to_owned());
+            } else {
+                out.extend(dns1123_subdomain(prefix).into_iter().map(|m| format!("prefix part {m}")));
+            }
+            name
+        }
+        _ => {
+            let text = explain(&format!("a valid label key {rule}"), NAME_REGEX, &examples);
+            return vec![format!("{text} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')")];
+        }
+    };
+    if name.is_empty() {
+        out.push("name part must be non-empty".to_owned());
+    } else if name.len() > 63 {
+        out.push(format!("name part {}", too_long(63, "bytes")));
+    }
+    if !is_name_part(name) {
+        out.push(explain(&format!("name part {rule}"), NAME_REGEX, &examples));
+    }
+    out
+}
+
+/// The value of a label.
+pub(crate) fn label_value(text: &str) -> Messages {
+    let mut out = Vec::new();
+    if text.len() > 63 {
+        out.push(too_long(63, "bytes"));
+    }
+    if !text.is_empty() && !is_name_part(text) {
+        out.push(explain(
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
+            &format!("({NAME_REGEX})?"),
+            &["MyValue", "my_value", "12345"],
+        ));
+    }
+    out
+}
+
+/// The name of a port (IANA service name).
+pub(crate) fn port_name(text: &str) -> Messages {
+    let mut out = Vec::new();
+    if text.len() > 15 {
+        out.push(too_long(15, "characters"));
+    }
+    if !text.bytes().all(|b| alnum_lower(b) || b == b'-') || text.is_empty() {
+        out.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
+    }
+    if !text.bytes().any(|b| b.is_ascii_lowercase()) {
+        out.push("must contain at least one letter (a-z)".to_owned());
+    }
+    if text.contains("--") {
+        out.push("must not contain consecutive hyphens".to_owned());
+    }
+    if text.starts_with('-') || text.ends_with('-') {
+        out.push("must not begin or end with a hyphen".to_owned());
+    }
+    out
+}
+
+/// A key of a ConfigMap or Secret.
+pub(crate) fn config_key(text: &str) -> Messages {
+    let mut out = Vec::new();
+    if text.len() > 253 {
+        out.push(too_long(253, "characters"));
+    }
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    if text.is_empty() || !text.bytes().all(fits) {
+        out.push(explain(
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+            "[-._a-zA-Z0-9]+",
+            &["key.name", "KEY_NAME", "key-name"],
+        ));
+    }
+    out.extend(no_dots(text));
+    out
+}
+
+fn no_dots(text: &str) -> Messages {
+    match text {
+        "." => vec!["must not be '.'".to_owned()],
+        ".." => vec!["must not be '..'".to_owned()],
+        t if t.starts_with("..") => vec!["must not start with '..'".to_owned()],
+        _ => Vec::new(),
+    }
+}
+
+/// The name of an environment variable: printable ASCII without `=`.
+pub(crate) fn env_var_name(text: &str) -> Messages {
+    let printable = |b: u8| (0x20..=0x7e).contains(&b) && b != b'=';
+    if text.is_empty() || !text.bytes().all(printable) {
+        return vec![
+            explain(
+                "a valid environment variable name must consist only of printable ASCII characters other than '='",
+                "^[ -<>-~]+$",
+                &[],
+            )
+            .replace("(e.g. regex", "(regex"),
+        ];
+    }
+    Vec::new()
+}
+
+pub(crate) fn http_header_name(text: &str) -> Messages {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return vec![explain(
+            "a valid HTTP header must consist of alphanumeric characters or '-'",
+            "[-A-Za-z0-9]+",
+            &["X-Header-Name"],
+        )];
+    }
+    Vec::new()
+}
+
+pub(crate) fn percent(text: &str) -> Messages {
+    let digits = text.strip_suffix('%').unwrap_or("");
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return vec![explain(
+            "a valid percent string must be a numeric string followed by an ending '%'",
+            "[0-9]+%",
+            &["1%", "93%"],
+        )];
+    }
+    Vec::new()
+}
+
+/// A segment of a URL path, the loosest rule for object names.
+pub(crate) fn path_segment(text: &str, prefix: bool) -> Messages {
+    let mut out = Vec::new();
+    if !prefix && (text == "." || text == "..") {
+        return vec![format!("may not be '{text}'")];
+    }
+    for c in ["/", "%"] {
+        if text.contains(c) {
+            out.push(format!("may not contain '{c}'"));
+        }
+    }
+    out
+}
+
+/// An IP address as upstream reads it: no zone, no leading zeros.
+pub(crate) fn ip(text: &str) -> Option<IpAddr> {
+    text.parse().ok()
+}
+
+/// An address and a prefix length.
+pub(crate) fn cidr(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = text.split_once('/')?;
+    let address = ip(address)?;
+    let valid_digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+    let length: u8 = if valid_digits { length.parse().ok()? } else { return None };
+    (length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        assert!(dns1123_subdomain("a.b-c").is_empty());
+        assert_eq!(dns1123_subdomain("a..b").len(), 1);
+        assert!(qualified_name("a.b/c_D").is_empty());
+        assert_eq!(
+            qualified_name("a/b/c")[0],
+            "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        );
+        assert_eq!(
+            http_header_name("a_b")[0],
+            "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')"
+        );
+        assert!(cidr("10.0.0.0/33").is_none() && cidr("10.0.0.0/8").is_some());
+        assert_eq!(port_name("HTTP").len(), 2);
+    }
+}

@@ -1,0 +1,140 @@
+//! What may change in a pod (upstream: `ValidatePodUpdate`).
+
+use serde_json::Value;
+
+use crate::checks::same;
+use crate::field::{Errors, Field};
+
+const FORBIDDEN: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+const ONLY_ADDITIONS: &str = "only additions are allowed (no mutations or deletions)";
+const NODE_TERMS: &str = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
+
+pub(crate) fn validate(new: &Field, old: &Field, errors: &mut Errors) {
+    let (new, old) = (new.get("spec"), old.get("spec"));
+    for name in ["containers", "initContainers"] {
+        if !images(&new.get(name), &old.get(name), errors) {
+            return;
+        }
+    }
+    deadline(&new, &old, errors);
+    tolerations(&new, &old, errors);
+    gates(&new, &old, errors);
+    let gated = !old.get("schedulingGates").is_empty();
+    if gated {
+        node_selector(&new, &old, errors);
+        node_affinity(&new, &old, errors);
+    }
+    let munged = munge(new.value(), old.value(), gated);
+    if !same(&Field::root(&munged), &Field::root(old.value())) {
+        errors.forbidden(&new, FORBIDDEN);
+    }
+}
+
+fn images(new: &Field, old: &Field, errors: &mut Errors) -> bool {
+    if new.len() != old.len() {
+        errors.forbidden(new, "pod updates may not add or remove containers");
+        return false;
+    }
+    true
+}
+
+fn deadline(new: &Field, old: &Field, errors: &mut Errors) {
+    let (new, old) = (new.get("activeDeadlineSeconds"), old.get("activeDeadlineSeconds"));
+    if new.exists() {
+        crate::checks::in_range(&new, 0, i64::from(i32::MAX), errors);
+        if old.exists() && old.int_or_zero() < new.int_or_zero() && new.int_or_zero() <= i64::from(i32::MAX) {
+            errors.invalid(&new, "must be less than or equal to previous value");
+        }
+    } else if old.exists() {
+        errors.invalid(&new, "must not update from a positive integer to nil value");
+    }
+}
+
+/// A toleration without its seconds: what identifies it.
+fn identity(toleration: &Field) -> [String; 4] {
+    ["key", "operator", "value", "effect"].map(|name| toleration.str_of(name).to_owned())
+}
+
+fn tolerations(new: &Field, old: &Field, errors: &mut Errors) {
+    let new = new.get("tolerations");
+    let kept = |t: Field| new.items().any(|n| identity(&n) == identity(&t));
+    if !old.get("tolerations").items().all(kept) {
+        errors.forbidden(&new, "existing toleration can not be modified except its tolerationSeconds");
+    }
+}
+
+fn gates(new: &Field, old: &Field, errors: &mut Errors) {
+    let old = old.get("schedulingGates");
+    for gate in new.get("schedulingGates").items() {
+        let name = gate.get("name");
+        if !old.items().any(|o| o.str_of("name") == name.str()) {
+            errors
+                .forbidden(&name, format!("only deletion is allowed, but found new scheduling gate '{}'", name.str()));
+        }
+    }
+}
+
+fn node_selector(new: &Field, old: &Field, errors: &mut Errors) {
+    let new = new.get("nodeSelector");
+    let kept = |(key, value): (&str, Field)| new.value().get(key) == Some(value.value());
+    if !old.get("nodeSelector").entries().all(kept) {
+        errors.invalid(&new, "only additions to spec.nodeSelector are allowed (no mutations or deletions)");
+    }
+}
+
+fn node_affinity(new: &Field, old: &Field, errors: &mut Errors) {
+    let (new, old) = (new.dig(NODE_TERMS), old.dig(NODE_TERMS));
+    if old.is_empty() {
+        return;
+    }
+    if new.len() != old.len() {
+        errors.invalid(&new, "no additions/deletions to non-empty NodeSelectorTerms list are allowed");
+        return;
+    }
+    for (n, o) in new.items().zip(old.items()) {
+        let extended = ["matchExpressions", "matchFields"].iter().all(|list| {
+            let (n, o) = (n.get(list), o.get(list));
+            o.items().zip(n.items()).filter(|(a, b)| same(a, b)).count() == o.len()
+        });
+        if !extended || o.get("matchExpressions").is_empty() && o.get("matchFields").is_empty() && !same(&n, &o) {
+            errors.invalid(&n, ONLY_ADDITIONS);
+        }
+    }
+}
+
+/// The new spec with everything that may change set back.
+fn munge(new: &Value, old: &Value, gated: bool) -> Value {
+    let mut spec = new.clone();
+    for name in ["containers", "initContainers"] {
+        let olds = old[name].as_array().cloned().unwrap_or_default();
+        let mut olds = olds.iter();
+        crate::defaults::each(&mut spec, name, |c| {
+            if let Some(before) = olds.next() {
+                crate::defaults::keep(c, before, "image");
+            }
+        });
+    }
+    for name in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        crate::defaults::keep(&mut spec, old, name);
+    }
+    if old["terminationGracePeriodSeconds"].as_i64().is_some_and(|s| s < 0) && new["terminationGracePeriodSeconds"] == 1
+    {
+        crate::defaults::keep(&mut spec, old, "terminationGracePeriodSeconds");
+    }
+    if gated {
+        crate::defaults::keep(&mut spec, old, "nodeSelector");
+        keep_required_terms(&mut spec, old);
+    }
+    spec
+}
+
+/// While gated, the required node affinity may be narrowed (checked above); the rest of affinity may not change.
+fn keep_required_terms(spec: &mut Value, old: &Value) {
+    let key = "requiredDuringSchedulingIgnoredDuringExecution";
+    let nodes = &old["affinity"]["nodeAffinity"];
+    crate::defaults::within(spec, "affinity.nodeAffinity", |n| crate::defaults::keep(n, nodes, key));
+    if !crate::defaults::has(&spec["affinity"], "nodeAffinity") && !nodes[key].is_null() {
+        let affinity = crate::defaults::ensure(spec, "affinity");
+        crate::defaults::ensure(affinity, "nodeAffinity")[key] = nodes[key].clone();
+    }
+}
