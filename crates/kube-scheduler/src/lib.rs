@@ -1,1 +1,14 @@
-//! kube-scheduler
+//! The scheduler: finds a node for each pod that has none.
+//!
+//! The decision ([`schedule::schedule`]) is a pure function of the [`cache::Snapshot`] and the pod; plugins make it up. Around it: the queue of waiting
+//! pods, the cache with assumed pods, and the binder, which alone writes.
+//!
+//! Invariant: knows of the cluster only what the API server says, and of the API server only through the client.
+
+pub mod cache;
+pub mod config;
+pub mod framework;
+pub mod plugins;
+pub mod schedule;
+
+pub use config::Config;

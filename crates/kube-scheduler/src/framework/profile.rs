@@ -1,0 +1,164 @@
+//! A profile: the plugins that are asked at each point, made from a scheduler name's configuration.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Descriptor, Plugin, Point};
+use crate::{
+    config::{PluginSet, Plugins, ProfileConfig},
+    plugins,
+};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No plugin has that name.
+    #[error("{at}: no plugin is named {name:?}")]
+    UnknownPlugin {
+        /// The field.
+        at: String,
+        /// The name.
+        name: String,
+    },
+    /// The plugin is not asked there.
+    #[error("{at}: plugin {name:?} does not take part there")]
+    NotAtPoint {
+        /// The field.
+        at: String,
+        /// The name.
+        name: String,
+    },
+    /// A plugin's arguments are wrong.
+    #[error("pluginConfig {plugin:?}: {message}")]
+    Args {
+        /// The plugin.
+        plugin: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// A value is out of its range.
+    #[error("{at}: {message}")]
+    Value {
+        /// The field.
+        at: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// A plugin in a profile.
+#[derive(Clone)]
+pub struct Enabled {
+    /// Its name.
+    pub name: &'static str,
+    /// The plugin.
+    pub plugin: Arc<dyn Plugin>,
+    /// What its scores weigh.
+    pub weight: i64,
+}
+
+/// How one scheduler name's pods are placed.
+pub struct Profile {
+    /// The name that pods ask for in `spec.schedulerName`.
+    pub scheduler_name: String,
+    /// How many of the feasible nodes are scored, in percent; 0: fewer the more nodes there are.
+    pub percentage_of_nodes_to_score: i64,
+    points: BTreeMap<Point, Vec<Enabled>>,
+}
+
+impl Profile {
+    /// Makes the profile.
+    ///
+    /// # Errors
+    /// Where the configuration names an unknown plugin or gives one wrong arguments.
+    pub fn new(config: &ProfileConfig, percentage_of_nodes_to_score: i64) -> Result<Self, ConfigError> {
+        let mut made: BTreeMap<&'static str, Arc<dyn Plugin>> = BTreeMap::new();
+        let mut points = BTreeMap::new();
+        check_names(&config.plugins)?;
+        for (point, field, set) in config.plugins.by_point() {
+            let mut enabled = Vec::new();
+            for (descriptor, weight) in resolve(&config.plugins.multi_point, set, point, field)? {
+                let plugin = match made.get(descriptor.name) {
+                    Some(plugin) => plugin.clone(),
+                    None => {
+                        let args = config.args(descriptor.name);
+                        let plugin = (descriptor.build)(&args)?;
+                        made.insert(descriptor.name, plugin.clone());
+                        plugin
+                    }
+                };
+                enabled.push(Enabled { name: descriptor.name, plugin, weight });
+            }
+            points.insert(point, enabled);
+        }
+        let percentage = config.percentage_of_nodes_to_score.unwrap_or(percentage_of_nodes_to_score);
+        Ok(Profile { scheduler_name: config.scheduler_name.clone(), percentage_of_nodes_to_score: percentage, points })
+    }
+
+    /// The plugins that are asked at a point, in order.
+    #[must_use]
+    pub fn at(&self, point: Point) -> &[Enabled] {
+        self.points.get(&point).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The plugin of that name, wherever it is asked.
+    #[must_use]
+    pub fn plugin(&self, name: &str) -> Option<&Arc<dyn Plugin>> {
+        self.points.values().flatten().find(|e| e.name == name).map(|e| &e.plugin)
+    }
+}
+
+fn check_names(config: &Plugins) -> Result<(), ConfigError> {
+    let known = |name: &str| name == "*" || plugins::find(name).is_some();
+    let sets =
+        config.by_point().into_iter().map(|(_, field, set)| (field, set)).chain([("multiPoint", &config.multi_point)]);
+    for (field, set) in sets {
+        let names = set.enabled.iter().chain(&set.disabled).map(|p| &p.name);
+        if let Some(name) = names.into_iter().find(|name| !known(name)) {
+            return Err(ConfigError::UnknownPlugin { at: format!("plugins.{field}"), name: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// The plugins of a point: those that the point names itself with their weights, then the defaults and `multiPoint` ones that are not disabled.
+/// An explicitly enabled default keeps the default's place.
+fn resolve(
+    multi: &PluginSet,
+    own: &PluginSet,
+    point: Point,
+    field: &str,
+) -> Result<Vec<(&'static Descriptor, i64)>, ConfigError> {
+    let mut resolved: Vec<(&'static Descriptor, i64)> = Vec::new();
+    let mut own_left: Vec<_> = own.enabled.iter().collect();
+    let defaults: Vec<(&'static Descriptor, i64)> = if multi.disables("*") {
+        Vec::new()
+    } else {
+        plugins::all().iter().filter(|d| !multi.disables(d.name)).map(|d| (d, d.weight)).collect()
+    };
+    let extra = multi
+        .enabled
+        .iter()
+        .filter_map(|p| plugins::find(&p.name).map(|d| (d, p.weight.filter(|w| *w > 0).unwrap_or(d.weight))));
+    let mut general = defaults;
+    for (descriptor, weight) in extra {
+        match general.iter_mut().find(|(d, _)| d.name == descriptor.name) {
+            Some(known) => known.1 = weight,
+            None => general.push((descriptor, weight)),
+        }
+    }
+    for (descriptor, weight) in general.into_iter().filter(|(d, _)| d.points.contains(&point)) {
+        if let Some(at) = own_left.iter().position(|p| p.name == descriptor.name) {
+            let weight = own_left.remove(at).weight.filter(|w| *w > 0).unwrap_or(weight);
+            resolved.push((descriptor, weight));
+        } else if !own.disables(descriptor.name) && !own.disables("*") {
+            resolved.push((descriptor, weight));
+        }
+    }
+    for plugin in own_left {
+        let Some(descriptor) = plugins::find(&plugin.name).filter(|d| d.points.contains(&point)) else {
+            return Err(ConfigError::NotAtPoint { at: format!("plugins.{field}"), name: plugin.name.clone() });
+        };
+        resolved.push((descriptor, plugin.weight.filter(|w| *w > 0).unwrap_or(descriptor.weight)));
+    }
+    Ok(resolved)
+}

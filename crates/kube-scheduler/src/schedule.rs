@@ -1,0 +1,252 @@
+//! The decision: which node, or why none. A pure function of the snapshot, the pod, and the choice among equals.
+
+use crate::{
+    cache::{NodeInfo, PodInfo, Snapshot},
+    framework::{
+        Context, CycleState, Diagnosis, Failed, FilterSet, Point, PostFilter, PreFilter, PreScore, Profile, Refusal,
+        Write,
+    },
+};
+
+/// With fewer nodes than this every feasible one is scored.
+const MIN_FEASIBLE: usize = 100;
+/// At least this many percent of the nodes are tried, however many there are.
+const MIN_PERCENTAGE: usize = 5;
+
+/// Picks a number below the given one: the choice among equals.
+pub type Tie<'a> = &'a mut dyn FnMut(usize) -> usize;
+
+/// A node for the pod.
+#[derive(Debug)]
+pub struct Decision {
+    /// The node's name.
+    pub node: String,
+    /// How many nodes were looked at.
+    pub evaluated: usize,
+    /// The nodes that could run the pod, with their scores; without scores where there was only one.
+    pub feasible: Vec<Candidate>,
+    /// What must be written before the binding.
+    pub writes: Vec<Write>,
+}
+
+/// A node that can run the pod.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub node: String,
+    /// Each plugin's weighted score.
+    pub scores: Vec<(&'static str, i64)>,
+}
+
+impl Candidate {
+    /// The sum of the scores.
+    #[must_use]
+    pub fn total(&self) -> i64 {
+        self.scores.iter().map(|(_, score)| score).sum()
+    }
+}
+
+/// Why there is no node.
+#[derive(Debug)]
+pub enum Unschedulable {
+    /// The cluster has none.
+    NoNodes,
+    /// None will do.
+    Unfit {
+        /// Why not.
+        diagnosis: Box<Diagnosis>,
+        /// The room to be made, where that helps.
+        preemption: Option<crate::framework::Preemption>,
+        /// Whether the pod's nominated node is void.
+        clear_nomination: bool,
+    },
+}
+
+impl Unschedulable {
+    /// What the event and the condition say.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Unschedulable::NoNodes => "no nodes available to schedule pods".to_owned(),
+            Unschedulable::Unfit { diagnosis, .. } => diagnosis.message(),
+        }
+    }
+}
+
+/// Finds the node for a pod. `start` is where the last search among many nodes ended, and is moved on.
+///
+/// # Errors
+/// Why no node will do.
+pub fn schedule(
+    profile: &Profile,
+    snapshot: &Snapshot,
+    pod: &PodInfo,
+    start: &mut usize,
+    tie: Tie<'_>,
+) -> Result<Decision, Unschedulable> {
+    if snapshot.is_empty() {
+        return Err(Unschedulable::NoNodes);
+    }
+    let cx = Context { snapshot, pod };
+    let mut state = CycleState::default();
+    let search = search(profile, cx, &mut state, start);
+    if search.feasible.is_empty() {
+        return Err(explain(profile, cx, search));
+    }
+    let evaluated = search.evaluated;
+    let feasible = score(profile, cx, &search.feasible);
+    let most = feasible.iter().map(Candidate::total).max().unwrap_or(0);
+    let best: Vec<usize> = (0..feasible.len()).filter(|i| feasible[*i].total() == most).collect();
+    let chosen = search.feasible[best[if best.len() > 1 { tie(best.len()) } else { 0 }]];
+    let mut writes = Vec::new();
+    for enabled in profile.at(Point::Reserve) {
+        match enabled.plugin.reserve(cx, &state, chosen) {
+            Ok(more) => writes.extend(more),
+            Err(refusal) => {
+                let mut diagnosis = Diagnosis { nodes: snapshot.len(), ..Diagnosis::default() };
+                diagnosis.refusals.insert(chosen.name().to_owned(), refusal);
+                diagnosis.plugins.insert(enabled.name);
+                return Err(Unschedulable::Unfit {
+                    diagnosis: Box::new(diagnosis),
+                    preemption: None,
+                    clear_nomination: false,
+                });
+            }
+        }
+    }
+    Ok(Decision { node: chosen.name().to_owned(), evaluated, feasible, writes })
+}
+
+struct Search<'a> {
+    feasible: Vec<&'a NodeInfo>,
+    evaluated: usize,
+    filters: FilterSet<'a>,
+    diagnosis: Diagnosis,
+}
+
+fn search<'a>(profile: &'a Profile, cx: Context<'a>, state: &mut CycleState, start: &mut usize) -> Search<'a> {
+    let mut search = Search {
+        feasible: Vec::new(),
+        evaluated: 0,
+        filters: FilterSet::new(),
+        diagnosis: Diagnosis { nodes: cx.snapshot.len(), ..Diagnosis::default() },
+    };
+    let mut narrowed: Option<std::collections::BTreeSet<String>> = None;
+    let mut narrowing = Vec::new();
+    for enabled in profile.at(Point::Filter) {
+        match enabled.plugin.pre_filter(cx, state) {
+            PreFilter::Skip => {}
+            PreFilter::Filter(filter) => search.filters.push(enabled.name, filter),
+            PreFilter::Narrow(nodes, filter) => {
+                narrowing.push(enabled.name);
+                narrowed = Some(narrowed.map_or_else(|| nodes.clone(), |known| &known & &nodes));
+                search.filters.push(enabled.name, filter);
+            }
+            PreFilter::Refuse(refusal) => {
+                search.diagnosis.before = Some(refusal);
+                search.diagnosis.plugins.insert(enabled.name);
+                return search;
+            }
+        }
+    }
+    match narrowed {
+        Some(names) => {
+            narrowing.sort_unstable();
+            let reason = format!("node(s) didn't satisfy plugin(s) [{}]", narrowing.join(" "));
+            search.diagnosis.others = Some(Refusal::unresolvable(reason));
+            search.diagnosis.plugins.extend(narrowing);
+            let nodes: Vec<_> = names.iter().filter_map(|name| cx.snapshot.node(name)).collect();
+            for node in nodes {
+                search.look_at(cx, node);
+            }
+        }
+        None => search.look_around(cx, wanted(profile, cx.snapshot.len()), start),
+    }
+    search
+}
+
+/// How many feasible nodes are enough.
+fn wanted(profile: &Profile, nodes: usize) -> usize {
+    if nodes < MIN_FEASIBLE || profile.percentage_of_nodes_to_score >= 100 {
+        return nodes;
+    }
+    let percentage = match usize::try_from(profile.percentage_of_nodes_to_score) {
+        Ok(percentage) if percentage > 0 => percentage,
+        _ => 50usize.saturating_sub(nodes / 125).max(MIN_PERCENTAGE),
+    };
+    (nodes * percentage / 100).max(MIN_FEASIBLE)
+}
+
+impl<'a> Search<'a> {
+    /// Tries nodes round the order, from where the last search ended. A nominated node is tried first, and alone will do.
+    fn look_around(&mut self, cx: Context<'a>, wanted: usize, start: &mut usize) {
+        let nominated = cx.pod.pod.status.as_ref().and_then(|s| s.nominated_node_name.as_deref());
+        if let Some(node) = nominated.and_then(|name| cx.snapshot.node(name)) {
+            if self.filters.check_with_nominated(cx, node).is_ok() {
+                self.evaluated = 1;
+                self.feasible.push(node);
+                return;
+            }
+        }
+        let nodes = cx.snapshot.len();
+        for step in 0..nodes {
+            if self.feasible.len() >= wanted {
+                break;
+            }
+            if let Some(node) = cx.snapshot.nth((*start + step) % nodes) {
+                self.look_at(cx, node);
+            }
+        }
+        *start = (*start + self.evaluated) % nodes;
+    }
+
+    fn look_at(&mut self, cx: Context<'a>, node: &'a NodeInfo) {
+        self.evaluated += 1;
+        match self.filters.check_with_nominated(cx, node) {
+            Ok(()) => self.feasible.push(node),
+            Err((plugin, refusal)) => {
+                self.diagnosis.plugins.insert(plugin);
+                self.diagnosis.refusals.insert(node.name().to_owned(), refusal);
+            }
+        }
+    }
+}
+
+/// Asks the plugins what helps, and puts the reasons together.
+fn explain<'a>(profile: &Profile, cx: Context<'a>, search: Search<'a>) -> Unschedulable {
+    let Search { filters, mut diagnosis, .. } = search;
+    let mut messages = Vec::new();
+    let (mut preemption, mut clear_nomination) = (None, false);
+    for enabled in profile.at(Point::PostFilter) {
+        let PostFilter { preemption: found, clear_nomination: clear, message } =
+            enabled.plugin.post_filter(&Failed { cx, filters: &filters, diagnosis: &diagnosis });
+        clear_nomination |= clear;
+        if !message.is_empty() {
+            messages.push(message);
+        }
+        if found.is_some() {
+            preemption = found;
+            messages.clear();
+            break;
+        }
+    }
+    diagnosis.after = messages.join(", ");
+    Unschedulable::Unfit { diagnosis: Box::new(diagnosis), preemption, clear_nomination }
+}
+
+fn score(profile: &Profile, cx: Context<'_>, feasible: &[&NodeInfo]) -> Vec<Candidate> {
+    let mut candidates: Vec<_> =
+        feasible.iter().map(|n| Candidate { node: n.name().to_owned(), scores: Vec::new() }).collect();
+    if feasible.len() == 1 {
+        return candidates;
+    }
+    for enabled in profile.at(Point::Score) {
+        let PreScore::Score(scorer) = enabled.plugin.pre_score(cx, feasible) else { continue };
+        let mut scores: Vec<i64> = feasible.iter().map(|node| scorer.score(node)).collect();
+        scorer.normalize(&mut scores, feasible);
+        for (candidate, score) in candidates.iter_mut().zip(scores) {
+            candidate.scores.push((enabled.name, score * enabled.weight));
+        }
+    }
+    candidates
+}
