@@ -8,12 +8,16 @@
 
 pub mod config;
 pub mod host;
+mod events;
+mod images;
+mod objects;
 mod pod;
 mod pods;
 mod run;
 pub mod runtime;
 mod spec;
 mod status;
+mod text;
 
 pub use config::Config;
 pub use run::run;

@@ -3,7 +3,11 @@
 //! [`linux::LinuxHost`] is the real one. [`hollow::HollowHost`] touches no disk: what is written is remembered by path only
 //! as far as the kubelet reads it back, and cgroups and mounts always succeed.
 
+mod atomic_writer;
+mod cgroup;
 pub mod hollow;
+pub mod linux;
+mod mounts;
 
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -11,6 +15,7 @@ use std::io;
 use std::path::Path;
 
 pub use hollow::HollowHost;
+pub use linux::LinuxHost;
 
 /// Facts about the machine, for the node's capacity and `nodeInfo`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -43,6 +43,17 @@ impl Backoff {
         (!left.is_zero()).then_some((left, entry.delay))
     }
 
+    /// Whether the delay that began with the last try is not over.
+    pub fn pending(&self, key: &str, now: Timestamp) -> bool {
+        self.entries.lock().get(key).is_some_and(|entry| since(now, entry.updated) < entry.delay)
+    }
+
+    /// What is left of the delay that began with the last try.
+    pub fn left(&self, key: &str, now: Timestamp) -> Option<Duration> {
+        let entry = *self.entries.lock().get(key)?;
+        entry.delay.checked_sub(since(now, entry.updated))
+    }
+
     /// Notes that another try is made; the next delay is twice as long.
     pub fn next(&self, key: &str, event: Timestamp, now: Timestamp) {
         let mut entries = self.entries.lock();
