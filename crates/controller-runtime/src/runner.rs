@@ -71,6 +71,10 @@ where
                 queue.add_after(key.clone(), delay);
             }
             Ok(Action::RequeueRateLimited) => queue.add_rate_limited(key.clone()),
+            Err(error) if is_conflict(&error) => {
+                tracing::debug!(controller = name, key = %key, "the object changed meanwhile");
+                queue.add_rate_limited(key.clone());
+            }
             Err(error) => {
                 tracing::warn!(controller = name, key = %key, %error, retries = queue.failures(&key), "reconcile failed");
                 queue.add_rate_limited(key.clone());
@@ -78,6 +82,11 @@ where
         }
         queue.done(&key);
     }
+}
+
+/// A write met a newer object: the event of that change is on its way.
+fn is_conflict(error: &BoxError) -> bool {
+    matches!(error.downcast_ref::<kube::Error>(), Some(kube::Error::Api(status)) if status.is_conflict())
 }
 
 #[cfg(test)]

@@ -1,0 +1,137 @@
+//! The table of controllers. Everything about which controllers exist, what they are called and which of them run derives from it.
+
+use anyhow::bail;
+use controller_runtime::BoxError;
+
+use crate::context::Context;
+
+mod deployment;
+mod namespace;
+mod replicaset;
+mod replicationcontroller;
+mod root_ca;
+mod serviceaccount;
+
+/// A controller.
+pub struct Controller {
+    /// Upstream's name.
+    pub name: &'static str,
+    /// The name before upstream's 1.28, still accepted.
+    pub alias: &'static str,
+    /// The service account in kube-system whose identity it has.
+    pub service_account: &'static str,
+    /// Whether `*` includes it.
+    pub by_default: bool,
+    /// Registers its watches and starts its workers.
+    pub start: fn(&Context) -> Result<(), BoxError>,
+}
+
+impl std::fmt::Debug for Controller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+const fn controller(
+    name: &'static str,
+    alias: &'static str,
+    service_account: &'static str,
+    start: fn(&Context) -> Result<(), BoxError>,
+) -> Controller {
+    Controller { name, alias, service_account, by_default: true, start }
+}
+
+/// Every controller that works, in the order in which they start.
+pub static ALL: &[Controller] = &[
+    controller("serviceaccount-controller", "serviceaccount", "service-account-controller", serviceaccount::start),
+    controller(
+        "root-ca-certificate-publisher-controller",
+        "root-ca-cert-publisher",
+        "root-ca-cert-publisher",
+        root_ca::start,
+    ),
+    controller("namespace-controller", "namespace", "namespace-controller", namespace::start),
+    controller("replicaset-controller", "replicaset", "replicaset-controller", replicaset::start),
+    controller("deployment-controller", "deployment", "deployment-controller", deployment::start),
+    controller(
+        "replicationcontroller-controller",
+        "replicationcontroller",
+        "replication-controller",
+        replicationcontroller::start,
+    ),
+];
+
+/// Upstream's controllers that do not work here yet; `*` passes over them, naming one is refused.
+pub const MISSING: &[&str] = &[
+    "device-taint-eviction-controller",
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+    "persistentvolume-attach-detach-controller",
+    "persistentvolume-expander-controller",
+    "podcertificaterequest-cleaner-controller",
+    "resourceclaim-controller",
+    "selinux-warning-controller",
+    "storage-version-migrator-controller",
+    "storageversion-garbage-collector-controller",
+    "volumeattributesclass-protection-controller",
+];
+
+/// The controllers that `--controllers` asks for: `*` for those on by default, `name`, `-name`.
+pub fn select(wanted: &[String]) -> anyhow::Result<Vec<&'static Controller>> {
+    let all = ["*".to_owned()];
+    let wanted = if wanted.is_empty() { &all[..] } else { wanted };
+    for item in wanted.iter().filter(|item| *item != "*") {
+        let name = item.strip_prefix('-').unwrap_or(item);
+        if MISSING.contains(&name) {
+            if item.starts_with('-') {
+                continue;
+            }
+            bail!("--controllers: {name} is not implemented");
+        }
+        if !ALL.iter().any(|c| c.name == name || c.alias == name) {
+            bail!("--controllers: {name:?} is not in the list of known controllers");
+        }
+    }
+    Ok(ALL.iter().filter(|c| is_selected(c, wanted)).collect())
+}
+
+fn is_selected(controller: &Controller, wanted: &[String]) -> bool {
+    let named = |item: &str| item == controller.name || item == controller.alias;
+    for item in wanted {
+        if named(item) {
+            return true;
+        }
+        if item.strip_prefix('-').is_some_and(named) {
+            return false;
+        }
+    }
+    controller.by_default && wanted.iter().any(|item| item == "*")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(wanted: &[&str]) -> Vec<&'static str> {
+        let wanted: Vec<_> = wanted.iter().map(|w| (*w).to_owned()).collect();
+        select(&wanted).unwrap().iter().map(|c| c.name).collect()
+    }
+
+    #[test]
+    fn selection_is_upstreams() {
+        assert_eq!(names(&[]).len(), ALL.iter().filter(|c| c.by_default).count());
+        assert_eq!(names(&["deployment", "namespace-controller"]), ["namespace-controller", "deployment-controller"]);
+        assert!(!names(&["*", "-deployment-controller"]).contains(&"deployment-controller"));
+        assert_eq!(names(&["-deployment"]), [""; 0]);
+        assert!(select(&["attachdetach".to_owned()]).is_err());
+        assert!(select(&[MISSING[0].to_owned()]).is_err());
+        assert!(select(&["*".to_owned(), format!("-{}", MISSING[0])]).is_ok());
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut seen = std::collections::BTreeSet::new();
+        for name in ALL.iter().flat_map(|c| [c.name, c.alias]).chain(MISSING.iter().copied()) {
+            assert!(seen.insert(name), "{name} twice");
+        }
+    }
+}
