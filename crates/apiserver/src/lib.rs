@@ -17,6 +17,7 @@ pub mod meta;
 pub mod metrics;
 pub mod model;
 pub mod negotiate;
+pub mod openapi;
 pub mod options;
 mod patching;
 pub mod query;
