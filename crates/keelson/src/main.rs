@@ -116,9 +116,19 @@ async fn up_command(args: UpArgs) -> Result<()> {
 fn status() -> Result<()> {
     for cluster in state::clusters()? {
         println!("{} ({} nodes, {})", cluster.name, cluster.nodes().len(), cluster.server_url());
+        println!("  {:<40} {:<8} {:>8} {:>10}", "PROCESS", "STATE", "PID", "RSS MiB");
         for process in components::processes(&cluster) {
             let wanted = supervisor::desired_file(&cluster, &process.name).exists();
-            println!("  {:<40} {}", process.name, if wanted { "running" } else { "stopped" });
+            let pid = supervisor::pid_of(&cluster, &process.name);
+            let state = match (wanted, pid) {
+                (true, Some(_)) => "running",
+                (true, None) => "failing",
+                (false, _) => "stopped",
+            };
+            let memory = pid.and_then(supervisor::resident_kib).map(|kib| format!("{:.1}", kib as f64 / 1024.0));
+            let pid = pid.map(|p| p.to_string());
+            let shown = |v: Option<String>| v.unwrap_or_else(|| "-".into());
+            println!("  {:<40} {state:<8} {:>8} {:>10}", process.name, shown(pid), shown(memory));
         }
     }
     Ok(())

@@ -67,6 +67,19 @@ pub fn running(cluster: &Cluster) -> Option<Pid> {
     command.contains("supervise").then_some(Pid::from_raw(pid))
 }
 
+/// The pid of `process`, if it runs.
+pub fn pid_of(cluster: &Cluster, process: &str) -> Option<i32> {
+    let pid = fs::read_to_string(pid_file(cluster, process)).ok()?.trim().parse().ok()?;
+    resident_kib(pid).map(|_| pid)
+}
+
+/// Resident memory of a living process in KiB.
+pub fn resident_kib(pid: i32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
 /// Starts the supervisor as a process of its own that outlives this one.
 pub fn spawn(cluster: &Cluster) -> Result<()> {
     fs::create_dir_all(cluster.log_dir())?;
