@@ -4,12 +4,13 @@ use jiff::Timestamp;
 
 /// A text that is no time; reads as Go's `time.Parse` error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}")]
-pub struct TimeError {
-    text: String,
-    layout: &'static str,
-    rest: String,
-    wanted: &'static str,
+pub enum TimeError {
+    #[error("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}")]
+    Part { text: String, layout: &'static str, rest: String, wanted: &'static str },
+    #[error("parsing time {text:?}: extra text: {rest:?}")]
+    Extra { text: String, rest: String },
+    #[error("parsing time {text:?}: {part} out of range")]
+    Range { text: String, part: &'static str },
 }
 
 const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
@@ -37,7 +38,8 @@ pub fn format_micro(time: &Timestamp) -> String {
 
 fn parse_as(text: &str, layout: &'static str) -> Result<Timestamp, TimeError> {
     check(text, layout)?;
-    text.parse().map_err(|_| TimeError { text: text.to_owned(), layout, rest: text.to_owned(), wanted: "2006" })
+    let part = if text.get(11..13).is_some_and(|h| h > "23") { "hour" } else { "day" };
+    text.parse().map_err(|_| TimeError::Range { text: text.to_owned(), part })
 }
 
 /// Finds the part that is wrong, in the order in which Go reads.
@@ -55,7 +57,8 @@ fn check(text: &str, layout: &'static str) -> Result<(), TimeError> {
         (":", 1),
         ("05", 2),
     ];
-    let fail = |rest: &str, wanted| Err(TimeError { text: text.to_owned(), layout, rest: rest.to_owned(), wanted });
+    let fail =
+        |rest: &str, wanted| Err(TimeError::Part { text: text.to_owned(), layout, rest: rest.to_owned(), wanted });
     let mut rest = text;
     for (wanted, length) in PARTS {
         let Some(part) = rest.get(..length) else {
@@ -71,7 +74,14 @@ fn check(text: &str, layout: &'static str) -> Result<(), TimeError> {
     if let Some(fraction) = rest.strip_prefix('.') {
         rest = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
     }
-    if rest == "Z" || is_offset(rest) { Ok(()) } else { fail(rest, "Z07:00") }
+    let zone = if rest.starts_with('Z') { 1 } else { 6 };
+    match rest.split_at_checked(zone) {
+        Some((zone, extra)) if zone == "Z" || is_offset(zone) => match extra {
+            "" => Ok(()),
+            _ => Err(TimeError::Extra { text: text.to_owned(), rest: extra.to_owned() }),
+        },
+        _ => fail(rest, "Z07:00"),
+    }
 }
 
 fn is_offset(text: &str) -> bool {

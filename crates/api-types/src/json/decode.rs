@@ -51,6 +51,11 @@ pub fn decode_doc(doc: &Doc<'_>, schema: &Type) -> Result<Decoded, DecodeError> 
     Ok(Decoded { value, strict_errors: decoder.strict_errors })
 }
 
+/// [`decode`] of a value (after a patch): brings it back to the schema's form.
+pub fn decode_value(value: &Value, schema: &Type) -> Result<Decoded, DecodeError> {
+    decode_doc(&Doc::from(value), schema)
+}
+
 #[derive(Default)]
 struct Decoder {
     /// The innermost typed struct that we are in.

@@ -72,6 +72,21 @@ impl Doc<'_> {
     }
 }
 
+impl<'a> From<&'a Value> for Doc<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Null => Doc::Null,
+            Value::Bool(b) => Doc::Bool(*b),
+            Value::Number(n) => Doc::Number(Cow::Owned(n.to_string())),
+            Value::String(text) => Doc::String(Cow::Borrowed(text)),
+            Value::Array(items) => Doc::Array(items.iter().map(Doc::from).collect()),
+            Value::Object(members) => {
+                Doc::Object(members.iter().map(|(k, v)| (Cow::Borrowed(k.as_str()), Doc::from(v))).collect())
+            }
+        }
+    }
+}
+
 /// An integer when it is one that fits, else a double.
 pub(crate) fn number(text: &str) -> Option<Number> {
     if let Ok(n) = text.parse::<i64>() {

@@ -197,12 +197,15 @@ pub struct Field {
     pub patch: Option<Patch>,
     /// The Go type's name of a named scalar (`v1.DNSPolicy`); only for error texts.
     pub go_type: Option<Name>,
+    /// What an absent field counts as where it is a key of its list's items.
+    pub default: Option<serde_json::Value>,
 }
 
 /// Strategic merge markers of a field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch {
     pub merge: bool,
+    pub replace: bool,
     pub retain_keys: bool,
     pub merge_key: Option<Name>,
 }

@@ -4,7 +4,8 @@
 //! whole), then one line a field in JSON order: `NUMBER NAME[?] TYPE [marker ...]`. `?` means omitted when empty. TYPE is
 //! `[]T` list, `{}T` map, `*T` pointer, or T: a scalar, a struct of the same file, or `package/version.Struct`.
 //! Markers: `list=atomic|set|map:KEY,KEY`, `patch=STRATEGY[:MERGEKEY]`, `atomic`/`granular` (map or struct here),
-//! `inline=GoField`, `zero` (omitzero), `required`/`optional` (where it does not follow from `?`), and Go type names for
+//! `inline=GoField`, `zero` (omitzero), `required`/`optional` (where it does not follow from `?`),
+//! `default=` (of fields that are list keys), and Go type names for
 //! error texts: `go=`, `named=` (the list or map), `key=` (map keys).
 //!
 //! The tables are part of the program: a line that cannot be read is a bug, and panics on first use.
@@ -183,6 +184,7 @@ impl Reader<'_> {
             inline: markers.inline.map(Name::Borrowed),
             patch: markers.patch,
             go_type: markers.go.map(Name::Borrowed),
+            default: markers.default.map(serde_json::Value::from),
         }
     }
 
@@ -241,6 +243,7 @@ fn type_meta(name: &'static str) -> Field {
         inline: None,
         patch: None,
         go_type: None,
+        default: None,
     }
 }
 
@@ -281,6 +284,7 @@ struct Markers {
     go: Option<&'static str>,
     named: Option<&'static str>,
     key: Option<&'static str>,
+    default: Option<&'static str>,
 }
 
 impl Markers {
@@ -298,6 +302,7 @@ impl Markers {
             "go" => self.go = Some(value),
             "named" => self.named = Some(value),
             "key" => self.key = Some(value),
+            "default" => self.default = Some(value),
             other => panic!("unknown marker {other}"),
         }
     }
@@ -319,6 +324,7 @@ fn patch(text: &'static str) -> Patch {
     };
     Patch {
         merge: strategies.split(',').any(|s| s == "merge"),
+        replace: strategies.split(',').any(|s| s == "replace"),
         retain_keys: strategies.split(',').any(|s| s == "retainKeys"),
         merge_key: key,
     }
