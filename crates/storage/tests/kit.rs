@@ -1,4 +1,5 @@
 //! What every store must do, written once against the trait and run over each backend.
+#![allow(clippy::unwrap_used, reason = "a failure anywhere in this file is the failure of a test")]
 
 use std::{sync::Arc, time::Duration};
 
