@@ -1,0 +1,218 @@
+//! Who a request comes from, and what they may do.
+//!
+//! [`Auth`] is assembled from flags ([`AuthConfig`]), plugs into the generic server's chain as an `Authenticator` and an
+//! `Authorizer`, and once the server can be asked, follows over a loopback client what decisions depend on: roles and
+//! bindings, what pods refer to. Until these are read, all but `system:masters` are refused.
+
+mod authenticate;
+mod authorize;
+mod config;
+mod follow;
+mod impersonation;
+mod loopback;
+mod policy;
+mod reviews;
+mod service_account;
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use apiserver::{
+    authn::Authenticator,
+    authz::{Authorizer, Verdict},
+};
+use bytes::Bytes;
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use authenticate::RequestHeaderConfig;
+pub use config::{AuthConfig, Mode};
+pub use impersonation::impersonate;
+pub use reviews::Reviews;
+pub use service_account::{IssuerConfig, TokenRequests};
+
+use authenticate::{
+    BootstrapTokens, CertificateVerifier, ClientCertificates, RequestHeaders, TokenAuthenticator, TokenFile, Tokens,
+};
+use authorize::{Always, AlwaysAllowPaths, Graph, Masters, NodeAuthorizer, Rbac, RbacAuthorizer};
+use follow::{Change, follow};
+use loopback::Loopback;
+use policy::Policy;
+use service_account::{Discovery, ServiceAccountTokens, SigningKey, VerificationKeys};
+
+/// Load balancers ask these before anybody has a permission.
+const HEALTH: [&str; 3] = ["/healthz", "/livez", "/readyz"];
+/// Between attempts to write the default roles.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Authentication and authorization of one API server.
+pub struct Auth {
+    pub authenticator: Arc<dyn Authenticator>,
+    pub authorizer: Arc<dyn Authorizer>,
+    /// TokenReview, SubjectAccessReview and the like.
+    pub reviews: Reviews,
+    /// The `token` subresource of service accounts.
+    pub token_requests: TokenRequests,
+    modes: Vec<Mode>,
+    discovery: Discovery,
+    objects: Loopback,
+    rbac: Arc<Rbac>,
+    graph: Arc<Graph>,
+    /// One per kind that is followed, and one for the default policy.
+    ready: parking_lot::Mutex<Vec<watch::Receiver<bool>>>,
+}
+
+// === impl Auth ===
+
+impl Auth {
+    /// Reads all files that the configuration names.
+    pub fn new(config: AuthConfig) -> anyhow::Result<Self> {
+        let objects = Loopback::default();
+        let keys = Arc::new(VerificationKeys::open(&config.service_account_key_files)?);
+        let signing = config.service_account_signing_key_file.as_deref().map(SigningKey::open).transpose()?;
+        let tokens = Arc::new(tokens(&config, keys.clone(), &objects)?);
+        let (rbac, graph) = (Arc::<Rbac>::default(), Arc::<Graph>::default());
+        let authorizer = authorizer(&config.modes, &rbac, &graph);
+        Ok(Self {
+            authenticator: authenticator(&config, tokens.clone())?,
+            reviews: Reviews { tokens, authorizer: authorizer.clone() },
+            authorizer,
+            token_requests: TokenRequests::new(config.issuer.clone(), signing.map(Arc::new), objects.clone()),
+            discovery: Discovery::new(&config.issuer, &keys),
+            modes: config.modes,
+            objects,
+            rbac,
+            graph,
+            ready: parking_lot::Mutex::default(),
+        })
+    }
+
+    /// Begins to follow what decisions depend on and writes the default policy, until `shutdown`. `loopback` acts as a
+    /// member of `system:masters`.
+    pub fn start(&self, loopback: Client, shutdown: &CancellationToken, tasks: &TaskTracker) {
+        self.objects.set(loopback.clone());
+        let spawner = Spawner { client: loopback.clone(), shutdown, tasks, ready: &self.ready };
+        if self.modes.contains(&Mode::Rbac) {
+            let rbac = &self.rbac;
+            spawner.follow(rbac, Rbac::cluster_role);
+            spawner.follow(rbac, Rbac::cluster_role_binding);
+            spawner.follow(rbac, Rbac::role);
+            spawner.follow(rbac, Rbac::role_binding);
+            let (written, ready) = watch::channel(false);
+            self.ready.lock().push(ready);
+            tasks.spawn(write_policy(loopback, written, shutdown.clone()));
+        }
+        if self.modes.contains(&Mode::Node) {
+            let graph = &self.graph;
+            spawner.follow(graph, Graph::pod);
+            spawner.follow(graph, Graph::volume);
+            spawner.follow(graph, Graph::attachment);
+            spawner.follow(graph, Graph::slice);
+        }
+    }
+
+    /// Whether everything has been read and the default policy is in place.
+    pub fn is_ready(&self) -> bool {
+        let ready = self.ready.lock();
+        !ready.is_empty() && ready.iter().all(|ready| *ready.borrow())
+    }
+
+    /// Waits for [`Auth::is_ready`].
+    pub async fn wait_ready(&self) {
+        let waiting = self.ready.lock().clone();
+        for mut ready in waiting {
+            if ready.wait_for(|ready| *ready).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The OpenID provider documents: content and media type by path.
+    pub fn openid_document(&self, path: &str) -> Option<(Bytes, &'static str)> {
+        self.discovery.get(path)
+    }
+}
+
+fn tokens(config: &AuthConfig, keys: Arc<VerificationKeys>, objects: &Loopback) -> anyhow::Result<Tokens> {
+    let mut kinds: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
+    if let Some(path) = &config.token_auth_file {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let file = TokenFile::parse(&text).with_context(|| format!("token file {}", path.display()))?;
+        kinds.push(Arc::new(file));
+    }
+    kinds.push(Arc::new(ServiceAccountTokens::new(config.issuer.clone(), keys, objects.clone())));
+    if config.bootstrap_tokens {
+        kinds.push(Arc::new(BootstrapTokens(objects.clone())));
+    }
+    Ok(Tokens { kinds, audiences: config.issuer.audiences.clone() })
+}
+
+fn authenticator(config: &AuthConfig, tokens: Arc<Tokens>) -> anyhow::Result<Arc<dyn Authenticator>> {
+    let mut kinds: Vec<Arc<dyn Authenticator>> = Vec::new();
+    if let Some(headers) = &config.request_header {
+        kinds.push(Arc::new(RequestHeaders::new(headers.clone())?));
+    }
+    if let Some(path) = &config.client_ca_file {
+        kinds.push(Arc::new(ClientCertificates(CertificateVerifier::open(path)?)));
+    }
+    kinds.push(tokens);
+    Ok(Arc::new(authenticate::Union(kinds)))
+}
+
+fn authorizer(modes: &[Mode], rbac: &Arc<Rbac>, graph: &Arc<Graph>) -> Arc<dyn Authorizer> {
+    let health = HEALTH.map(str::to_owned).to_vec();
+    let mut all: Vec<Arc<dyn Authorizer>> = vec![Arc::new(Masters), Arc::new(AlwaysAllowPaths(health))];
+    for mode in modes {
+        all.push(match mode {
+            Mode::Node => Arc::new(NodeAuthorizer::new(graph.clone(), Policy::load().rules_of("system:node"))),
+            Mode::Rbac => Arc::new(RbacAuthorizer(rbac.clone())),
+            Mode::AlwaysAllow => Arc::new(Always(Verdict::Allow)),
+            Mode::AlwaysDeny => Arc::new(Always(Verdict::NoOpinion)),
+        });
+    }
+    Arc::new(authorize::Union(all))
+}
+
+struct Spawner<'a> {
+    client: Client,
+    shutdown: &'a CancellationToken,
+    tasks: &'a TaskTracker,
+    ready: &'a parking_lot::Mutex<Vec<watch::Receiver<bool>>>,
+}
+
+impl Spawner<'_> {
+    fn follow<T, K>(&self, target: &Arc<T>, sink: fn(&T, Change<K>))
+    where
+        T: Send + Sync + 'static,
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        let (synced, ready) = watch::channel(false);
+        self.ready.lock().push(ready);
+        let target = target.clone();
+        let feed = move |change| sink(&target, change);
+        self.tasks.spawn(follow(self.client.clone(), feed, synced, self.shutdown.clone()));
+    }
+}
+
+async fn write_policy(client: Client, written: watch::Sender<bool>, shutdown: CancellationToken) {
+    let policy = Policy::load();
+    loop {
+        let result = tokio::select! {
+            () = shutdown.cancelled() => return,
+            result = policy::reconcile(&client, &policy) => result,
+        };
+        match result {
+            Ok(()) => {
+                written.send_replace(true);
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "writing the default roles failed, trying again"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
