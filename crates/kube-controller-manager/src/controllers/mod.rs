@@ -6,6 +6,8 @@ use controller_runtime::BoxError;
 use crate::context::Context;
 
 mod deployment;
+mod endpoints;
+mod endpointslice;
 mod namespace;
 mod replicaset;
 mod replicationcontroller;
@@ -59,6 +61,8 @@ pub static ALL: &[Controller] = &[
         "replication-controller",
         replicationcontroller::start,
     ),
+    controller("endpointslice-controller", "endpointslice", "endpointslice-controller", endpointslice::start),
+    controller("endpoints-controller", "endpoint", "endpoint-controller", endpoints::start),
 ];
 
 /// Upstream's controllers that do not work here yet; `*` passes over them, naming one is refused.
