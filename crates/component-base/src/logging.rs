@@ -12,7 +12,9 @@ pub fn init(verbosity: i64) {
     let default = if verbosity >= 8 {
         "trace".to_owned()
     } else {
-        format!("{ours},hyper=warn,h2=warn,tower=warn,rustls=warn,kube_client=warn,kube_client::client::builder=off,tonic=warn")
+        format!(
+            "{ours},hyper=warn,h2=warn,tower=warn,rustls=warn,kube_client=warn,kube_client::client::builder=off,tonic=warn"
+        )
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();

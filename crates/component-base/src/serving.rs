@@ -21,8 +21,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{health::Checks, tls::PeerCertificates};
 
 mod guard;
+mod secure_port;
 
 pub use guard::{Attributes, Guard, User};
+pub use secure_port::SecurePort;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;

@@ -5,10 +5,17 @@
 //!
 //! Invariant: knows of the cluster only what the API server says, and of the API server only through the client.
 
+mod binder;
 pub mod cache;
 pub mod config;
 pub mod framework;
+mod metrics;
+pub mod options;
 pub mod plugins;
+pub mod queue;
+mod run;
 pub mod schedule;
+mod scheduler;
 
 pub use config::Config;
+pub use run::{Process, run};

@@ -1,1 +1,25 @@
-fn main() {}
+//! `kube-scheduler`.
+
+use anyhow::Context;
+use component_base::{flags::Flags, kubeconfig, logging, shutdown};
+use kube_scheduler::{Process, options, run};
+
+fn main() -> anyhow::Result<()> {
+    let flags = Flags::parse_or_exit("kube-scheduler", options::TABLE);
+    logging::init(flags.int("v"));
+    flags.warn_ignored();
+    let options = options::options(&flags)?;
+    let process = Process::new(&flags, options.leader)?;
+    // One thread decides, the other reads and writes.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        let shutdown = shutdown::on_signal();
+        let config = kubeconfig::load(&options.kubeconfig, &options.master).await?;
+        let client = kubeconfig::client(config, "kube-scheduler")?;
+        run(options.scheduler, client, process, shutdown).await
+    })
+}

@@ -94,6 +94,17 @@ impl Profile {
         Ok(Profile { scheduler_name: config.scheduler_name.clone(), percentage_of_nodes_to_score: percentage, points })
     }
 
+    /// Whether every profile of the configuration can be made.
+    ///
+    /// # Errors
+    /// Where one cannot.
+    pub fn check(config: &crate::config::Config) -> Result<(), ConfigError> {
+        config
+            .profiles
+            .iter()
+            .try_for_each(|profile| Profile::new(profile, config.percentage_of_nodes_to_score).map(drop))
+    }
+
     /// The plugins that are asked at a point, in order.
     #[must_use]
     pub fn at(&self, point: Point) -> &[Enabled] {

@@ -24,8 +24,6 @@ use serde_json::Value;
 
 use crate::framework::{ConfigError, Descriptor};
 
-pub use priority_sort::goes_first;
-
 /// Every plugin, in the order in which upstream's default configuration asks them.
 #[must_use]
 pub fn all() -> &'static [Descriptor] {

@@ -1,0 +1,287 @@
+//! The only writer: bindings, the conditions and events of pods that fit nowhere, the eviction of victims, and what volumes need.
+
+use std::{sync::Arc, time::Duration};
+
+use api_types::k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
+use component_base::clock;
+use component_helpers::conditions;
+use controller_runtime::{EventRecorder, EventType, events};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use serde_json::json;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
+
+use crate::{cache::PodInfo, framework::Write, queue::Waiting, scheduler::Change};
+
+/// Requests under way at once.
+const AT_ONCE: usize = 64;
+/// How long a claim may take to be bound: upstream's default `bindTimeoutSeconds`.
+const BIND_TIMEOUT: Duration = Duration::from_secs(600);
+const CLAIM_POLL: Duration = Duration::from_millis(500);
+
+/// A pod on its way to a node.
+pub(crate) struct Bind {
+    pub(crate) waiting: Waiting,
+    pub(crate) node: String,
+    /// What comes before the binding.
+    pub(crate) writes: Vec<Write>,
+    /// Volumes as they were before they were marked as taken.
+    pub(crate) restore: Vec<Arc<PersistentVolume>>,
+}
+
+/// How a binding ended.
+pub(crate) struct Outcome {
+    pub(crate) bind: Bind,
+    pub(crate) error: Option<BindError>,
+}
+
+/// Why a pod was not bound.
+pub(crate) struct BindError {
+    pub(crate) message: String,
+    /// The pod does not exist any more.
+    pub(crate) is_gone: bool,
+}
+
+/// A failed attempt, as its user learns of it.
+pub(crate) struct Failure {
+    pub(crate) pod: Arc<PodInfo>,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    /// The node that the pod waits for; empty: none any more; absent: as before.
+    pub(crate) nominate: Option<String>,
+    pub(crate) victims: Vec<Arc<PodInfo>>,
+}
+
+/// Where the loop's results go.
+pub(crate) trait Writer: Send {
+    /// Binds; the outcome comes back as a change.
+    fn bind(&self, bind: Bind);
+    /// Tells the user, and evicts the victims.
+    fn fail(&self, failure: Failure);
+}
+
+/// Writes through the API server, in tasks of its own.
+#[derive(Clone)]
+pub(crate) struct Binder {
+    pub(crate) client: Client,
+    pub(crate) recorder: EventRecorder,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) outcomes: mpsc::UnboundedSender<Change>,
+    pub(crate) room: Arc<Semaphore>,
+}
+
+impl Binder {
+    pub(crate) fn new(
+        client: Client,
+        recorder: EventRecorder,
+        tasks: TaskTracker,
+        outcomes: mpsc::UnboundedSender<Change>,
+    ) -> Self {
+        Binder { client, recorder, tasks, outcomes, room: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    fn pods(&self, pod: &PodInfo) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), pod.namespace())
+    }
+
+    fn recorder_for(&self, pod: &PodInfo) -> EventRecorder {
+        let name = pod.spec().and_then(|s| s.scheduler_name.as_deref()).filter(|n| !n.is_empty());
+        self.recorder.with_component(name.unwrap_or("default-scheduler"))
+    }
+
+    async fn prepare_and_bind(&self, bind: &Bind) -> Result<(), BindError> {
+        for write in &bind.writes {
+            self.write(write).await.map_err(|error| bind_error("running PreBind plugin \"VolumeBinding\"", &error))?;
+        }
+        for write in &bind.writes {
+            self.wait_for_claim(write).await?;
+        }
+        let pod = &bind.waiting.pod;
+        let target =
+            ObjectReference { kind: Some("Node".to_owned()), name: Some(bind.node.clone()), ..Default::default() };
+        let mut binding = Binding { target, ..Default::default() };
+        binding.metadata.name = pod.pod.metadata.name.clone();
+        binding.metadata.namespace = pod.pod.metadata.namespace.clone();
+        binding.metadata.uid = pod.pod.metadata.uid.clone();
+        let body = serde_json::to_vec(&binding)
+            .map_err(|error| BindError { message: format!("encode the binding: {error}"), is_gone: false })?;
+        let request = kube::api::Request::new(<Pod as kube::Resource>::url_path(&(), Some(pod.namespace())))
+            .create_subresource("binding", pod.name(), &PostParams::default(), body)
+            .map_err(|error| BindError { message: format!("build the binding request: {error}"), is_gone: false })?;
+        let _permit = self.room.acquire().await;
+        self.client
+            .request_text(request)
+            .await
+            .map(drop)
+            .map_err(|error| bind_error("binding rejected: running Bind plugin \"DefaultBinder\"", &error))
+    }
+
+    async fn write(&self, write: &Write) -> Result<(), kube::Error> {
+        match write {
+            Write::BindVolume { claim, volume } => {
+                let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
+                let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+                let uid = claims.get(name).await?.metadata.uid;
+                let reference = json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "namespace": namespace, "name": name, "uid": uid});
+                let patch = json!({
+                    "metadata": {"annotations": {"pv.kubernetes.io/bound-by-controller": "yes"}},
+                    "spec": {"claimRef": reference},
+                });
+                let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+                volumes.patch(volume, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
+            }
+            Write::SelectNode { claim, node } => {
+                let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
+                let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+                let patch = json!({"metadata": {"annotations": {"volume.kubernetes.io/selected-node": node}}});
+                claims.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
+            }
+        }
+    }
+
+    /// Waits until the claim is bound by the controller. A provisioner that cannot serve the node takes the node's name off the claim again.
+    async fn wait_for_claim(&self, write: &Write) -> Result<(), BindError> {
+        let (Write::BindVolume { claim, .. } | Write::SelectNode { claim, .. }) = write;
+        let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let poll = async {
+            loop {
+                let object = claims.get(name).await.map_err(|error| bind_error("waiting for the claim", &error))?;
+                let annotations = object.metadata.annotations.unwrap_or_default();
+                if annotations.contains_key("pv.kubernetes.io/bind-completed") {
+                    return Ok(());
+                }
+                if matches!(write, Write::SelectNode { .. })
+                    && !annotations.contains_key("volume.kubernetes.io/selected-node")
+                {
+                    let message = format!("provisioning of claim {claim} failed on the selected node");
+                    return Err(BindError { message, is_gone: false });
+                }
+                tokio::time::sleep(CLAIM_POLL).await;
+            }
+        };
+        let timed_out =
+            |_| BindError { message: format!("timed out waiting for claim {claim} to be bound"), is_gone: false };
+        tokio::time::timeout(BIND_TIMEOUT, poll).await.map_err(timed_out)?
+    }
+
+    async fn tell(&self, failure: Failure) {
+        let pod = &failure.pod;
+        let recorder = self.recorder_for(pod);
+        recorder.event_with_action(
+            events::reference(&*pod.pod),
+            None,
+            EventType::Warning,
+            "FailedScheduling",
+            "Scheduling",
+            failure.message.clone(),
+        );
+        let _permit = self.room.acquire().await;
+        for victim in &failure.victims {
+            if let Err(error) = self.evict(pod, victim, failure.nominate.as_deref().unwrap_or_default()).await {
+                tracing::warn!(victim = %victim.key, pod = %pod.key, %error, "could not evict a victim");
+            }
+        }
+        let Some(patch) = status_patch(&failure) else { return };
+        let result = self.pods(pod).patch_status(pod.name(), &PatchParams::default(), &Patch::Strategic(&patch)).await;
+        match result {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            Err(error) => tracing::warn!(pod = %pod.key, %error, "could not write the pod's status"),
+        }
+    }
+
+    async fn evict(&self, pod: &PodInfo, victim: &PodInfo, node: &str) -> Result<(), kube::Error> {
+        let scheduler =
+            pod.spec().and_then(|s| s.scheduler_name.clone()).unwrap_or_else(|| "default-scheduler".to_owned());
+        let condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "lastTransitionTime": clock::now(),
+            "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
+        });
+        let patch = json!({"metadata": {"uid": &*victim.uid}, "status": {"conditions": [condition]}});
+        let pods = self.pods(victim);
+        let gone = |error: kube::Error| match error {
+            kube::Error::Api(status) if status.is_not_found() || status.is_conflict() => Ok(()),
+            error => Err(error),
+        };
+        pods.patch_status(victim.name(), &PatchParams::default(), &Patch::Strategic(&patch))
+            .await
+            .map(drop)
+            .or_else(gone)?;
+        let preconditions = Some(Preconditions { uid: Some(victim.uid.to_string()), resource_version: None });
+        let delete = DeleteParams { preconditions, ..DeleteParams::default() };
+        pods.delete(victim.name(), &delete).await.map(drop).or_else(gone)?;
+        self.recorder_for(pod).event_with_action(
+            events::reference(&*victim.pod),
+            Some(events::reference(&*pod.pod)),
+            EventType::Normal,
+            "Preempted",
+            "Preempting",
+            format!("Preempted by pod {} on node {node}", pod.uid),
+        );
+        Ok(())
+    }
+}
+
+impl Writer for Binder {
+    fn bind(&self, bind: Bind) {
+        let binder = self.clone();
+        self.tasks.spawn(async move {
+            let error = binder.prepare_and_bind(&bind).await.err();
+            if error.is_none() {
+                let pod = &bind.waiting.pod;
+                binder.recorder_for(pod).event_with_action(
+                    events::reference(&*pod.pod),
+                    None,
+                    EventType::Normal,
+                    "Scheduled",
+                    "Binding",
+                    format!("Successfully assigned {} to {}", pod.key, bind.node),
+                );
+            }
+            // The loop is gone only at shutdown.
+            let _ = binder.outcomes.send(Change::Bound(Box::new(Outcome { bind, error })));
+        });
+    }
+
+    fn fail(&self, failure: Failure) {
+        let binder = self.clone();
+        self.tasks.spawn(async move { binder.tell(failure).await });
+    }
+}
+
+fn bind_error(doing: &str, error: &kube::Error) -> BindError {
+    let is_gone = matches!(error, kube::Error::Api(status) if status.is_not_found());
+    BindError { message: format!("{doing}: {error}"), is_gone }
+}
+
+/// The change of the pod's status, where there is one.
+fn status_patch(failure: &Failure) -> Option<serde_json::Value> {
+    let status = failure.pod.pod.status.as_ref();
+    let known = conditions::find(status.and_then(|s| s.conditions.as_ref()), "PodScheduled");
+    let same = known.is_some_and(|c| {
+        c.status == "False"
+            && c.reason.as_deref() == Some(failure.reason)
+            && c.message.as_deref() == Some(&failure.message)
+    });
+    let nominated = status.and_then(|s| s.nominated_node_name.as_deref()).unwrap_or_default();
+    let nominate = failure.nominate.as_deref().filter(|node| *node != nominated);
+    if same && nominate.is_none() {
+        return None;
+    }
+    let now = clock::now().to_string();
+    let since =
+        known.filter(|c| c.status == "False").and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0.to_string());
+    let mut changed = json!({"conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": failure.reason, "message": failure.message,
+        "lastProbeTime": null, "lastTransitionTime": since.unwrap_or(now),
+        "observedGeneration": failure.pod.pod.metadata.generation,
+    }]});
+    if let Some(node) = nominate {
+        changed["nominatedNodeName"] = if node.is_empty() { serde_json::Value::Null } else { json!(node) };
+    }
+    Some(json!({"metadata": {"uid": &*failure.pod.uid}, "status": changed}))
+}

@@ -1,0 +1,350 @@
+//! The loop: takes in changes of the cluster, tries one pod after another, and hands what must be written to the binder.
+//!
+//! One task owns all state, so that a decision sees the cluster at one moment. Between two attempts every change that has
+//! arrived is taken in.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use api_types::k8s_openapi::api::core::v1::{Node, Pod};
+use component_base::{clock, rng};
+use component_helpers::pods;
+use controller_runtime::Event;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    binder::{Bind, Failure, Outcome, Writer},
+    cache::{Cache, PodInfo, catalog::Catalog},
+    config::Config,
+    framework::{ClusterEvent, ConfigError, Point, Profile, Write},
+    metrics::Metrics,
+    queue::{Queue, Waiting},
+    schedule::{Decision, Unschedulable, schedule},
+};
+
+/// A change of one of the other objects.
+pub(crate) type CatalogChange = Box<dyn FnOnce(&mut Catalog) + Send>;
+
+/// What the loop takes in.
+pub(crate) enum Change {
+    /// Of a pod.
+    Pod(Event<Pod>),
+    /// Of a node.
+    Node(Event<Node>),
+    /// Of an object of that kind.
+    Other(&'static str, CatalogChange),
+    /// The binder is done with a pod.
+    Bound(Box<Outcome>),
+}
+
+/// The state of the loop.
+pub(crate) struct Scheduler<W> {
+    profiles: BTreeMap<String, Arc<Profile>>,
+    cache: Cache,
+    queue: Queue,
+    /// On which node each nominated pod waits for room.
+    nominations: HashMap<Arc<str>, String>,
+    /// Where the last search among many nodes ended.
+    start: usize,
+    writer: W,
+    metrics: Metrics,
+}
+
+impl<W: Writer> Scheduler<W> {
+    pub(crate) fn new(config: &Config, writer: W) -> Result<Self, ConfigError> {
+        let mut profiles = BTreeMap::new();
+        for profile in &config.profiles {
+            let made = Profile::new(profile, config.percentage_of_nodes_to_score)?;
+            profiles.insert(profile.scheduler_name.clone(), Arc::new(made));
+        }
+        Ok(Scheduler {
+            profiles,
+            cache: Cache::default(),
+            queue: Queue::new(config.initial_backoff, config.max_backoff),
+            nominations: HashMap::new(),
+            start: 0,
+            writer,
+            metrics: Metrics::shared(),
+        })
+    }
+
+    /// Runs until `shutdown`.
+    pub(crate) async fn run(mut self, mut changes: mpsc::UnboundedReceiver<Change>, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            while let Ok(change) = changes.try_recv() {
+                self.take_in(change);
+            }
+            self.queue.flush(Instant::now());
+            if let Some(waiting) = self.queue.pop() {
+                self.attempt(waiting);
+                // The binder and the watches share the thread.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            self.metrics.pending(self.queue.counts());
+            let next = self.queue.next_flush();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                change = changes.recv() => match change {
+                    Some(change) => self.take_in(change),
+                    None => return,
+                },
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    pub(crate) fn take_in(&mut self, change: Change) {
+        match change {
+            Change::Pod(Event::Deleted(pod)) => self.pod_gone(&pod),
+            Change::Pod(event) => {
+                self.pod_changed(event.object(), event.old().filter(|_| !matches!(event, Event::Added(_))))
+            }
+            Change::Node(event) => self.node_changed(event),
+            Change::Other(kind, change) => {
+                change(&mut self.cache.snapshot.catalog);
+                self.announce(&ClusterEvent::Other(kind));
+            }
+            Change::Bound(outcome) => self.bound(*outcome),
+        }
+    }
+
+    // --- changes ---
+
+    fn pod_changed(&mut self, pod: &Arc<Pod>, old: Option<&Arc<Pod>>) {
+        if pods::is_terminal(pod) {
+            self.pod_gone(pod);
+            return;
+        }
+        let info = Arc::new(PodInfo::new(pod.clone()));
+        if info.node_name().is_some() {
+            self.queue.remove(&info.key);
+            self.unnominate(&info.key);
+            let before =
+                old.filter(|old| pods::node_name(old).is_some()).map(|old| Arc::new(PodInfo::new(old.clone())));
+            self.cache.set_pod(info.clone());
+            self.announce(&match before {
+                Some(before) => ClusterEvent::AssignedPodUpdated(before, info),
+                None => ClusterEvent::AssignedPodAdded(info),
+            });
+        } else if self.profile_of(pod).is_some() && !self.cache.is_placed(&info) {
+            self.waiting_pod_changed(info, old);
+        }
+    }
+
+    fn waiting_pod_changed(&mut self, info: Arc<PodInfo>, old: Option<&Arc<Pod>>) {
+        let nominated = info.pod.status.as_ref().and_then(|s| s.nominated_node_name.clone()).filter(|n| !n.is_empty());
+        match nominated {
+            Some(node) => self.nominate(info.clone(), node),
+            None => self.unnominate(&info.key),
+        }
+        let (key, now) = (info.key.clone(), Instant::now());
+        let gate = self.gate(&info);
+        if !self.queue.update(info.clone()) {
+            self.queue.add(info, gate, clock::now(), now);
+        } else if gate.is_none() && self.queue.is_gated(&key) {
+            self.queue.ungate(&key, now);
+        } else if let Some(old) =
+            old.filter(|old| old.spec != info.pod.spec || old.metadata.labels != info.pod.metadata.labels)
+        {
+            let event = ClusterEvent::PodUpdated(old.clone(), info.pod.clone());
+            if self.queue.get(&key).is_some_and(|waiting| self.helps(waiting, &event)) {
+                self.queue.move_on(&key, now);
+            }
+        }
+    }
+
+    fn pod_gone(&mut self, pod: &Arc<Pod>) {
+        let key = pods::key(pod);
+        self.queue.remove(&key);
+        self.unnominate(&key);
+        if let Some(info) = self.cache.remove_pod(&key) {
+            self.announce(&ClusterEvent::AssignedPodDeleted(info));
+        }
+    }
+
+    fn node_changed(&mut self, event: Event<Node>) {
+        match event {
+            Event::Added(node) => {
+                self.cache.set_node(node.clone());
+                self.announce(&ClusterEvent::NodeAdded(node));
+            }
+            Event::Updated { old, new } => {
+                self.cache.set_node(new.clone());
+                if matters(&old, &new) {
+                    self.announce(&ClusterEvent::NodeUpdated(old, new));
+                }
+            }
+            Event::Deleted(node) => self.cache.remove_node(node.metadata.name.as_deref().unwrap_or_default()),
+        }
+    }
+
+    /// Moves the refused pods on that the event may help.
+    fn announce(&mut self, event: &ClusterEvent) {
+        let profiles = &self.profiles;
+        self.queue.moved(Instant::now(), |waiting| helps(profiles, waiting, event));
+    }
+
+    fn helps(&self, waiting: &Waiting, event: &ClusterEvent) -> bool {
+        helps(&self.profiles, waiting, event)
+    }
+
+    // --- attempts ---
+
+    fn profile_of(&self, pod: &Pod) -> Option<&Arc<Profile>> {
+        let name = pod.spec.as_ref().and_then(|s| s.scheduler_name.as_deref()).filter(|n| !n.is_empty());
+        self.profiles.get(name.unwrap_or("default-scheduler"))
+    }
+
+    /// The plugin that holds the pod back.
+    fn gate(&self, pod: &PodInfo) -> Option<&'static str> {
+        let profile = self.profile_of(&pod.pod)?;
+        profile.at(Point::PreEnqueue).iter().find(|e| e.plugin.pre_enqueue(pod).is_err()).map(|e| e.name)
+    }
+
+    fn attempt(&mut self, waiting: Waiting) {
+        let pod = waiting.pod.clone();
+        // A pod that is being deleted without ever having run needs no node.
+        if pod.is_terminating() || self.cache.is_placed(&pod) {
+            return;
+        }
+        let Some(profile) = self.profile_of(&pod.pod).cloned() else { return };
+        let started = Instant::now();
+        self.cache.snapshot.settle();
+        let mut tie = |n: usize| rng::range(0..n as u64) as usize;
+        let decision = schedule(&profile, &self.cache.snapshot, &pod, &mut self.start, &mut tie);
+        let scheduled = decision.is_ok();
+        match decision {
+            Ok(decision) => self.bind(waiting, decision),
+            Err(why) => self.refuse(waiting, why),
+        }
+        self.metrics.attempt(&profile.scheduler_name, scheduled, started.elapsed());
+    }
+
+    fn bind(&mut self, waiting: Waiting, decision: Decision) {
+        let pod = waiting.pod.clone();
+        tracing::debug!(pod = %pod.key, node = %decision.node, evaluated = decision.evaluated, feasible = decision.feasible.len(), "found a node");
+        self.cache.assume(Arc::new(pod.assigned_to(&decision.node)), &decision.node);
+        self.unnominate(&pod.key);
+        let restore = self.claim_volumes(&decision.writes);
+        self.writer.bind(Bind { waiting, node: decision.node, writes: decision.writes, restore });
+    }
+
+    /// Marks the volumes that the binder will bind as taken, and keeps what they were.
+    fn claim_volumes(&mut self, writes: &[Write]) -> Vec<Arc<api_types::k8s_openapi::api::core::v1::PersistentVolume>> {
+        let mut before = Vec::new();
+        for write in writes {
+            let Write::BindVolume { claim, volume } = write else { continue };
+            let Some(known) = self.cache.snapshot.catalog.volumes.get_mut(volume) else { continue };
+            before.push(known.clone());
+            let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
+            let reference = Arc::make_mut(known).spec.get_or_insert_default().claim_ref.get_or_insert_default();
+            reference.namespace = Some(namespace.to_owned());
+            reference.name = Some(name.to_owned());
+        }
+        before
+    }
+
+    fn refuse(&mut self, waiting: Waiting, why: Unschedulable) {
+        let pod = waiting.pod.clone();
+        let message = why.message();
+        tracing::debug!(pod = %pod.key, %message, "found no node");
+        let mut failure =
+            Failure { pod: pod.clone(), reason: "Unschedulable", message, nominate: None, victims: Vec::new() };
+        let mut plugins = std::collections::BTreeSet::new();
+        if let Unschedulable::Unfit { diagnosis, preemption, clear_nomination } = why {
+            plugins = diagnosis.plugins;
+            if let Some(preemption) = preemption {
+                self.nominate(pod.clone(), preemption.node.clone());
+                failure.nominate = Some(preemption.node);
+                failure.victims = preemption.victims;
+            } else if clear_nomination {
+                self.unnominate(&pod.key);
+                failure.nominate = Some(String::new());
+            }
+        }
+        self.queue.refused(waiting, plugins, Instant::now());
+        self.writer.fail(failure);
+    }
+
+    fn bound(&mut self, outcome: Outcome) {
+        let Outcome { bind, error } = outcome;
+        let Some(error) = error else { return };
+        let key = bind.waiting.pod.key.clone();
+        let was_assumed = self.cache.is_assumed(&key) && self.cache.is_placed(&bind.waiting.pod);
+        if was_assumed {
+            self.cache.forget(&key);
+        }
+        for volume in bind.restore {
+            self.cache.snapshot.catalog.volumes.insert(volume.metadata.name.clone().unwrap_or_default(), volume);
+        }
+        // A pod that was deleted or bound meanwhile is no longer ours to try.
+        if !was_assumed || error.is_gone {
+            return;
+        }
+        tracing::warn!(pod = %key, node = %bind.node, error = %error.message, "binding failed");
+        let freed = Arc::new(bind.waiting.pod.assigned_to(&bind.node));
+        self.writer.fail(Failure {
+            pod: bind.waiting.pod.clone(),
+            reason: "SchedulerError",
+            message: error.message,
+            nominate: None,
+            victims: Vec::new(),
+        });
+        self.queue.failed(bind.waiting, Instant::now());
+        self.announce(&ClusterEvent::AssignedPodDeleted(freed));
+    }
+
+    // --- nominations ---
+
+    fn nominate(&mut self, pod: Arc<PodInfo>, node: String) {
+        self.unnominate(&pod.key);
+        self.nominations.insert(pod.key.clone(), node.clone());
+        self.cache.snapshot.nominated.entry(node).or_default().push(pod);
+    }
+
+    fn unnominate(&mut self, key: &str) {
+        let Some(node) = self.nominations.remove(key) else { return };
+        if let Some(pods) = self.cache.snapshot.nominated.get_mut(&node) {
+            pods.retain(|p| &*p.key != key);
+            if pods.is_empty() {
+                self.cache.snapshot.nominated.remove(&node);
+            }
+        }
+    }
+}
+
+fn helps(profiles: &BTreeMap<String, Arc<Profile>>, waiting: &Waiting, event: &ClusterEvent) -> bool {
+    let name = waiting
+        .pod
+        .spec()
+        .and_then(|s| s.scheduler_name.as_deref())
+        .filter(|n| !n.is_empty())
+        .unwrap_or("default-scheduler");
+    let Some(profile) = profiles.get(name) else { return true };
+    let asked = |plugin: &&str| profile.plugin(plugin).is_none_or(|plugin| plugin.hint(&waiting.pod, event));
+    waiting.refused_by.is_empty() || waiting.refused_by.iter().any(|plugin| asked(plugin))
+}
+
+/// Whether more than the node's heartbeat changed.
+fn matters(old: &Node, new: &Node) -> bool {
+    let allocatable = |n: &Node| n.status.as_ref().and_then(|s| s.allocatable.clone());
+    old.spec != new.spec
+        || old.metadata.labels != new.metadata.labels
+        || old.metadata.annotations != new.metadata.annotations
+        || allocatable(old) != allocatable(new)
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;
