@@ -6,6 +6,8 @@
 mod checks;
 mod defaults;
 mod field;
+mod go;
+mod go_json;
 mod groups;
 mod kind;
 mod names;

@@ -31,7 +31,8 @@ pub(crate) fn dns_label(name: &str, prefix: bool) -> Vec<String> {
 
 /// Anything that can stand in a URL path (RBAC).
 pub(crate) fn path_segment(name: &str, prefix: bool) -> Vec<String> {
-    names::path_segment(name, prefix)
+    // A prefix is not the whole segment: dots alone are fine in it.
+    if prefix && [".", ".."].contains(&name) { Vec::new() } else { names::path_segment(name) }
 }
 
 /// No rule: the kind's own validation says what the name is.

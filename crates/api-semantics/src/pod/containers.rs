@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::env;
 use super::probes;
+use super::resource_names::{amount, is_huge_pages, is_native, resource_name};
 use super::security;
 use super::volumes::Volumes;
 use crate::checks::{one_of, optional_one_of, port_number, required_one_of};
 use crate::field::{Errors, Field};
 use crate::names;
-use crate::quantity::Quantity;
+use crate::quantity;
 
 /// What containers refer to in their pod.
 pub(super) struct Scope<'a> {
@@ -296,85 +297,6 @@ fn resize_policy(container: &Field, scope: &Scope, errors: &mut Errors) {
     }
 }
 
-const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-
-fn is_huge_pages(name: &str) -> bool {
-    name.starts_with("hugepages-")
-}
-
-/// A resource that no prefix or only `kubernetes.io` names: known to the node itself.
-fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
-/// A prefixed resource of somebody else's (devices).
-fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
-}
-
-/// The name of a resource that a container asks for.
-pub(crate) fn resource_name(name: &str, field: &Field, errors: &mut Errors) {
-    let before = errors.len();
-    for message in names::qualified_name(name) {
-        errors.invalid_as(field, name, message);
-    }
-    if errors.len() > before {
-        return;
-    }
-    if !name.contains('/') {
-        if !is_standard_anywhere(name) {
-            errors.invalid_as(field, name, "must be a standard resource type or fully qualified");
-        }
-        if !STANDARD.contains(&name) && !is_huge_pages(name) {
-            errors.invalid_as(field, name, "must be a standard resource for containers");
-        }
-    } else if !is_native(name) && !is_extended(name) {
-        errors.invalid_as(field, name, "doesn't follow extended resource name standard");
-    }
-}
-
-fn is_standard_anywhere(name: &str) -> bool {
-    const KNOWN: [&str; 19] = [
-        "cpu",
-        "memory",
-        "ephemeral-storage",
-        "requests.cpu",
-        "requests.memory",
-        "requests.ephemeral-storage",
-        "limits.cpu",
-        "limits.memory",
-        "limits.ephemeral-storage",
-        "pods",
-        "resourcequotas",
-        "services",
-        "replicationcontrollers",
-        "secrets",
-        "configmaps",
-        "persistentvolumeclaims",
-        "storage",
-        "requests.storage",
-        "services.nodeports",
-    ];
-    KNOWN.contains(&name)
-        || name == "services.loadbalancers"
-        || is_huge_pages(name)
-        || name.starts_with("requests.hugepages-")
-}
-
-/// An amount: not negative, whole for things that cannot be divided.
-pub(crate) fn amount(name: &str, field: &Field, errors: &mut Errors) {
-    let Some(quantity) = Quantity::of(field.value()) else { return };
-    if quantity.is_negative() {
-        errors.invalid_as(field, quantity.canonical(), "must be greater than or equal to 0");
-    }
-    let whole = is_extended(name)
-        || matches!(name, "pods" | "services" | "secrets" | "configmaps" | "resourcequotas" | "replicationcontrollers")
-        || matches!(name, "persistentvolumeclaims" | "services.nodeports" | "services.loadbalancers");
-    if whole && !quantity.is_integer() {
-        errors.invalid_as(field, quantity.canonical(), "must be an integer");
-    }
-}
-
 pub(super) fn resources(resources: &Field, claims: &BTreeSet<&str>, errors: &mut Errors) {
     let (limits, requests) = (resources.get("limits"), resources.get("requests"));
     for (name, field) in limits.entries() {
@@ -406,17 +328,17 @@ pub(super) fn resources(resources: &Field, claims: &BTreeSet<&str>, errors: &mut
 
 fn within_limit(name: &str, requests: &Field, (request, limit): (&Field, &Field), limits: &Field, errors: &mut Errors) {
     let overcommit = is_native(name) && !is_huge_pages(name);
-    let Some(asked) = Quantity::of(request.value()) else { return };
-    match Quantity::of(limit.value()) {
+    let Some(asked) = quantity::of(request.value()) else { return };
+    match quantity::of(limit.value()) {
         Some(limit) if asked != limit && !overcommit => errors.invalid_as(
             requests,
-            asked.canonical(),
-            format!("must be equal to {name} limit of {}", limit.canonical()),
+            asked.to_string(),
+            format!("must be equal to {name} limit of {}", limit.to_string()),
         ),
         Some(limit) if asked > limit => errors.invalid_as(
             requests,
-            asked.canonical(),
-            format!("must be less than or equal to {name} limit of {}", limit.canonical()),
+            asked.to_string(),
+            format!("must be less than or equal to {name} limit of {}", limit.to_string()),
         ),
         None if !overcommit => errors.required(limits, "Limit must be set for non overcommitable resources"),
         _ => {}

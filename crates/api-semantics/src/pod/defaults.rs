@@ -37,7 +37,6 @@ pub(crate) fn pod_spec(spec: &mut Value) {
     set(spec, "terminationGracePeriodSeconds", 30);
     set_zero(spec, "schedulerName", "default-scheduler");
     mirror_service_account(spec);
-    set(spec, "containers", Value::Null);
     for list in CONTAINER_LISTS {
         each(spec, list, container);
     }
@@ -131,7 +130,7 @@ fn resources(resources: &mut Value) {
 
 /// Quantities in their canonical spelling, rounded up to milli-units.
 pub(crate) fn resource_list(list: &mut Value) {
-    crate::quantity::canonicalize_list(list);
+    crate::quantity::round_list(list);
 }
 
 fn env_source(source: &mut Value) {
@@ -142,7 +141,6 @@ fn env_source(source: &mut Value) {
 
 fn divisor(reference: &mut Value) {
     set_zero(reference, "divisor", "0");
-    within(reference, "divisor", crate::quantity::canonicalize);
 }
 
 pub(crate) fn probe(probe: &mut Value) {
@@ -169,11 +167,9 @@ pub(crate) fn volume(volume: &mut Value) {
     }
     within(volume, "downwardAPI", downward_items);
     within(volume, "projected", |v| {
-        set(v, "sources", Value::Null);
         each(v, "sources", projection);
     });
     within(volume, "hostPath", |v| set(v, "type", ""));
-    within(volume, "emptyDir.sizeLimit", crate::quantity::canonicalize);
     within(volume, "ephemeral.volumeClaimTemplate", |t| {
         ensure(t, "metadata");
         claim_spec_defaults(ensure(t, "spec"));

@@ -2,7 +2,7 @@
 
 use crate::field::{Errors, Field};
 use crate::names;
-use crate::quantity::Quantity;
+use crate::quantity;
 
 const SOURCES: [&str; 5] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
 /// What an environment variable may take from its pod, beside single labels and annotations.
@@ -159,8 +159,8 @@ fn is_huge_pages(name: &str) -> bool {
 
 fn divisor(resource: &str, field: &Field, errors: &mut Errors) {
     const SIZES: &str = "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei";
-    let Some(value) = Quantity::of(field.value()).filter(|q| !q.is_zero()) else { return };
-    let text = value.canonical();
+    let Some(value) = quantity::of(field.value()).filter(|q| !q.is_zero()) else { return };
+    let text = value.to_string();
     let (allowed, what) = match resource.split_once('.').map_or("", |(_, r)| r) {
         "cpu" => ("1m, 1", "cpu"),
         "memory" => (SIZES, "memory"),

@@ -6,6 +6,7 @@ pub(crate) mod defaults;
 mod env;
 mod probes;
 pub(crate) mod qos;
+mod resource_names;
 pub(crate) mod resources;
 mod scheduling;
 mod security;
@@ -15,6 +16,6 @@ pub(crate) mod volume_sources;
 mod volumes;
 
 pub(crate) use affinity::{node_selector, node_selector_requirement};
-pub(crate) use containers::resource_name;
+pub(crate) use resource_names::{amount, any_resource_name, quota_name, resource_name};
 pub(crate) use scheduling::{taint_effect, tolerations};
 pub(crate) use spec::{Owner, pod_spec, pod_template};

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::quantity::Quantity;
+use crate::quantity::{self, Quantity};
 
 /// `Guaranteed`, `Burstable` or `BestEffort`, from what the pod or its containers request and are limited to.
 pub(crate) fn class(spec: &Value) -> &'static str {
@@ -35,5 +35,5 @@ fn amounts(resources: &Value, list: &str) -> usize {
 
 fn amount(resources: &Value, list: &str, name: &str) -> Option<Quantity> {
     let value = resources.get(list)?.get(name)?;
-    Quantity::of(value).filter(|q| *q > Quantity::ZERO)
+    quantity::of(value).filter(|q| *q > Quantity::ZERO)
 }

@@ -10,7 +10,7 @@ pub(crate) fn sum_of_requests(spec: &Value, limits: &Map<String, Value>) -> Map<
     let mut out = limits.clone();
     for (name, value) in &mut out {
         if let Some(sum) = containers_sum(spec, name) {
-            *value = Value::String(sum.canonical());
+            *value = Value::String(sum.to_string());
         }
     }
     out
@@ -20,5 +20,5 @@ pub(crate) fn sum_of_requests(spec: &Value, limits: &Map<String, Value>) -> Map<
 fn containers_sum(spec: &Value, name: &str) -> Option<Quantity> {
     let containers = spec.get("containers").and_then(Value::as_array)?;
     let requests = containers.iter().filter_map(|c| c.get("resources")?.get("requests")?.get(name));
-    requests.filter_map(Quantity::of).reduce(|a, b| a + b)
+    requests.filter_map(crate::quantity::of).reduce(|a, b| a + b)
 }

@@ -4,7 +4,7 @@ use super::volumes::{descending_path, no_backsteps};
 use crate::checks::{in_range, optional_one_of, required};
 use crate::field::{Errors, Field};
 use crate::names;
-use crate::quantity::Quantity;
+use crate::quantity;
 
 /// Every volume source, in the order in which upstream looks at them.
 pub(crate) const SOURCES: [&str; 30] = [
@@ -74,7 +74,7 @@ pub(crate) fn validate(name: &str, source: &Field, errors: &mut Errors) {
     match name {
         "emptyDir" => {
             let limit = source.get("sizeLimit");
-            if Quantity::of(limit.value()).is_some_and(Quantity::is_negative) {
+            if quantity::of(limit.value()).is_some_and(|q| q.is_negative()) {
                 errors.forbidden(&limit, "SizeLimit field must be a valid resource quantity");
             }
         }

@@ -18,8 +18,6 @@ fn webhook_defaults(webhook: &mut Value) {
     set(webhook, "namespaceSelector", json!({}));
     set(webhook, "objectSelector", json!({}));
     set(webhook, "timeoutSeconds", 10);
-    set(webhook, "sideEffects", Value::Null);
-    set(webhook, "admissionReviewVersions", Value::Null);
     within(ensure(webhook, "clientConfig"), "service", |s| set(s, "port", 443));
     each(webhook, "rules", |r| set(r, "scope", "*"));
 }

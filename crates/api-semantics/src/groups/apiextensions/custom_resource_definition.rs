@@ -11,13 +11,10 @@ pub(crate) static KIND: Kind =
 
 fn default(definition: &mut Value) {
     let status = ensure(definition, "status");
-    set(status, "conditions", Value::Null);
     let accepted = ensure(status, "acceptedNames");
     set(accepted, "kind", "");
     set(accepted, "plural", "");
-    set(status, "storedVersions", Value::Null);
     let spec = ensure(definition, "spec");
-    set(spec, "versions", Value::Null);
     let names = ensure(spec, "names");
     let kind = text(names, "kind").to_owned();
     set_zero(names, "singular", kind.to_lowercase());

@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::checks::{at_most_100_percent, count_or_percent, immutable, is_zero_amount, non_negative};
 use crate::defaults::{ensure, fill, set, set_zero, text};
+use crate::field::{Errors, Field};
 use crate::kind::Kind;
 use crate::strategy::{Context, Part};
+use crate::{go, selectors};
 
 pub(crate) static KIND: Kind = Kind {
     generation: true,
@@ -12,6 +15,8 @@ pub(crate) static KIND: Kind = Kind {
     default,
     prepare_create,
     prepare_update,
+    validate,
+    validate_change,
     ..Kind::PLAIN
 };
 
@@ -27,7 +32,6 @@ fn default(daemons: &mut Value) {
     }
     let spec = ensure(daemons, "spec");
     set(spec, "revisionHistoryLimit", 10);
-    set(spec, "selector", Value::Null);
     let strategy = ensure(spec, "updateStrategy");
     set_zero(strategy, "type", "RollingUpdate");
     if text(strategy, "type") == "RollingUpdate" {
@@ -57,4 +61,64 @@ fn prepare_update(_context: &Context, part: Part, new: &mut Value, old: &Value) 
     if annotations.is_object() {
         annotations[GENERATION] = json!(generation);
     }
+}
+
+fn validate(daemons: &Field, errors: &mut Errors) {
+    let spec = daemons.get("spec");
+    let (selector, template) = (spec.get("selector"), spec.get("template"));
+    selectors::validate(&selector, errors);
+    let labels = template.dig("metadata.labels");
+    if selectors::is_valid(&selector) && (!selector.exists() || !selectors::matches(&selector, &labels)) {
+        errors.invalid(&labels, "`selector` does not match template `labels`");
+    }
+    if selector.exists() && selectors::is_empty(&selector) {
+        errors.invalid(&selector, "empty selector is invalid for daemonset");
+    }
+    crate::pod::pod_template(&template, errors);
+    super::always_restarted(&template, "DaemonSet", errors);
+    non_negative(&spec.get("minReadySeconds"), errors);
+    update_strategy(&spec.get("updateStrategy"), errors);
+    non_negative(&spec.get("revisionHistoryLimit"), errors);
+}
+
+fn update_strategy(strategy: &Field, errors: &mut Errors) {
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.str_of("type") {
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            if rolling.exists() {
+                rolling_update(&rolling, errors);
+            } else {
+                errors.required(&rolling, "");
+            }
+        }
+        _ => {
+            let rolling = if rolling.exists() {
+                go::shown(&rolling, &["maxUnavailable#", "maxSurge#"])
+            } else {
+                "null".to_owned()
+            };
+            let shown = format!("{{\"Type\":{},\"RollingUpdate\":{rolling}}}", go::quoted(strategy.str_of("type")));
+            errors.push(go::not_supported(strategy, &shown, &["RollingUpdate", "OnDelete"]));
+        }
+    }
+}
+
+fn rolling_update(rolling: &Field, errors: &mut Errors) {
+    let (unavailable, surge) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
+    count_or_percent(&unavailable, errors);
+    count_or_percent(&surge, errors);
+    let (no_unavailable, no_surge) = (is_zero_amount(&unavailable), is_zero_amount(&surge));
+    if !no_unavailable && !no_surge {
+        errors.invalid(&surge, "may not be set when maxUnavailable is non-zero");
+    }
+    if no_unavailable && no_surge {
+        errors.required(&unavailable, "cannot be 0 when maxSurge is 0");
+    }
+    at_most_100_percent(&unavailable, errors);
+    at_most_100_percent(&surge, errors);
+}
+
+fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
+    immutable(&new.dig("spec.selector"), &old.dig("spec.selector"), errors);
 }

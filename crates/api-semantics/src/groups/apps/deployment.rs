@@ -2,10 +2,14 @@
 
 use serde_json::Value;
 
+use crate::checks::{at_most_100_percent, count_or_percent, immutable, is_zero_amount, non_negative};
 use crate::defaults::{ensure, set, set_zero, text};
+use crate::field::{Errors, Field};
+use crate::go;
 use crate::kind::{Kind, empty_status};
 
-pub(crate) static KIND: Kind = Kind { generation: true, initial_status: Some(empty_status), default, ..Kind::PLAIN };
+pub(crate) static KIND: Kind =
+    Kind { generation: true, initial_status: Some(empty_status), default, validate, validate_change, ..Kind::PLAIN };
 
 fn default(deployment: &mut Value) {
     ensure(deployment, "status");
@@ -13,7 +17,6 @@ fn default(deployment: &mut Value) {
     set(spec, "replicas", 1);
     set(spec, "revisionHistoryLimit", 10);
     set(spec, "progressDeadlineSeconds", 600);
-    set(spec, "selector", Value::Null);
     let strategy = ensure(spec, "strategy");
     set_zero(strategy, "type", "RollingUpdate");
     if text(strategy, "type") == "RollingUpdate" {
@@ -22,4 +25,62 @@ fn default(deployment: &mut Value) {
         set(rolling, "maxSurge", "25%");
     }
     crate::pod::defaults::pod_template(ensure(spec, "template"));
+}
+
+fn validate(deployment: &Field, errors: &mut Errors) {
+    let spec = deployment.get("spec");
+    non_negative(&spec.get("replicas"), errors);
+    super::selected_template(&spec, "deployment", errors);
+    strategy(&spec.get("strategy"), errors);
+    let deadline = spec.get("progressDeadlineSeconds");
+    let ready = spec.get("minReadySeconds");
+    non_negative(&ready, errors);
+    non_negative(&spec.get("revisionHistoryLimit"), errors);
+    if deadline.exists() {
+        non_negative(&deadline, errors);
+        if deadline.int_or_zero() <= ready.int_or_zero() {
+            errors.invalid(&deadline, "must be greater than minReadySeconds");
+        }
+    }
+}
+
+fn strategy(strategy: &Field, errors: &mut Errors) {
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.str_of("type") {
+        "Recreate" => {
+            if rolling.exists() {
+                errors.forbidden(&rolling, "may not be specified when strategy `type` is 'Recreate'");
+            }
+        }
+        "RollingUpdate" => {
+            if rolling.exists() {
+                rolling_update(&rolling, errors);
+            } else {
+                errors.required(&rolling, "this should be defaulted and never be nil");
+            }
+        }
+        _ => {
+            let rolling = if rolling.exists() {
+                go::shown(&rolling, &["maxUnavailable#", "maxSurge#"])
+            } else {
+                "null".to_owned()
+            };
+            let shown = format!("{{\"Type\":{},\"RollingUpdate\":{rolling}}}", go::quoted(strategy.str_of("type")));
+            errors.push(go::not_supported(strategy, &shown, &["Recreate", "RollingUpdate"]));
+        }
+    }
+}
+
+fn rolling_update(rolling: &Field, errors: &mut Errors) {
+    let (unavailable, surge) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
+    count_or_percent(&unavailable, errors);
+    count_or_percent(&surge, errors);
+    if is_zero_amount(&unavailable) && is_zero_amount(&surge) {
+        errors.invalid(&unavailable, "may not be 0 when `maxSurge` is 0");
+    }
+    at_most_100_percent(&unavailable, errors);
+}
+
+fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
+    immutable(&new.dig("spec.selector"), &old.dig("spec.selector"), errors);
 }

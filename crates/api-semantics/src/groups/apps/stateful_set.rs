@@ -2,14 +2,19 @@
 
 use serde_json::{Value, json};
 
+use crate::checks::{at_most_100_percent, count_or_percent, is_zero_amount, non_negative, one_of, same};
 use crate::defaults::{each, ensure, set, set_zero, text};
+use crate::field::{Errors, Field};
 use crate::groups::core::claim_spec_defaults;
 use crate::kind::Kind;
+use crate::{go, names, selectors};
 
 pub(crate) static KIND: Kind = Kind {
     generation: true,
     initial_status: Some(|| json!({"replicas": 0, "availableReplicas": 0})),
     default,
+    validate,
+    validate_change,
     ..Kind::PLAIN
 };
 
@@ -21,7 +26,6 @@ fn default(set_: &mut Value) {
     set_zero(spec, "podManagementPolicy", "OrderedReady");
     set(spec, "replicas", 1);
     set(spec, "revisionHistoryLimit", 10);
-    set(spec, "selector", Value::Null);
     let strategy = ensure(spec, "updateStrategy");
     set_zero(strategy, "type", "RollingUpdate");
     if text(strategy, "type") == "RollingUpdate" {
@@ -41,4 +45,99 @@ fn claim_template(claim: &mut Value) {
     ensure(claim, "metadata");
     set_zero(ensure(claim, "status"), "phase", "Pending");
     claim_spec_defaults(ensure(claim, "spec"));
+}
+
+const MAY_CHANGE: [&str; 7] = [
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+];
+
+fn validate(sets: &Field, errors: &mut Errors) {
+    let spec = sets.get("spec");
+    let policy = spec.get("podManagementPolicy");
+    match policy.str() {
+        "" => errors.required(&policy, ""),
+        "OrderedReady" | "Parallel" => {}
+        _ => errors.invalid(&policy, "must be 'OrderedReady' or 'Parallel'"),
+    }
+    update_strategy(&spec.get("updateStrategy"), errors);
+    for name in ["whenDeleted", "whenScaled"] {
+        let when = spec.get("persistentVolumeClaimRetentionPolicy").get(name);
+        one_of(&when, &["Retain", "Delete"], errors);
+    }
+    non_negative(&spec.get("replicas"), errors);
+    non_negative(&spec.get("minReadySeconds"), errors);
+    non_negative(&spec.dig("ordinals.start"), errors);
+    non_negative(&spec.get("revisionHistoryLimit"), errors);
+    let service = spec.get("serviceName");
+    if !service.str().is_empty() {
+        errors.invalid_each(&service, names::dns1123_label(service.str()));
+    }
+    let (selector, template) = (spec.get("selector"), spec.get("template"));
+    if selector.exists() {
+        selectors::validate(&selector, errors);
+        if selectors::is_empty(&selector) {
+            errors.invalid(&selector, "empty selector is invalid for statefulset");
+        }
+    } else {
+        errors.required(&selector, "");
+    }
+    let labels = template.dig("metadata.labels");
+    if !selectors::is_valid(&selector) {
+        let shown = Field::at(selector.value(), selector.path().clone());
+        errors.push(go::bare_invalid(&shown));
+    } else if selector.exists() && !selectors::is_empty(&selector) && !selectors::matches(&selector, &labels) {
+        errors.invalid(&labels, "`selector` does not match template `labels`");
+    }
+    crate::pod::pod_template(&template, errors);
+    super::always_restarted(&template, "StatefulSet", errors);
+}
+
+fn update_strategy(strategy: &Field, errors: &mut Errors) {
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.str_of("type") {
+        "" => errors.required(strategy, ""),
+        "OnDelete" => {
+            if rolling.exists() {
+                errors.invalid(&rolling, "only allowed for updateStrategy 'RollingUpdate'");
+            }
+        }
+        "RollingUpdate" => {
+            non_negative(&rolling.get("partition"), errors);
+            let unavailable = rolling.get("maxUnavailable");
+            if unavailable.exists() {
+                count_or_percent(&unavailable, errors);
+                if is_zero_amount(&unavailable) {
+                    errors.invalid(&unavailable, "cannot be 0");
+                }
+                at_most_100_percent(&unavailable, errors);
+            }
+        }
+        _ => errors.invalid(strategy, "must be 'RollingUpdate' or 'OnDelete'"),
+    }
+}
+
+fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
+    let mut kept = new.get("spec").value().clone();
+    for name in MAY_CHANGE {
+        crate::defaults::keep(&mut kept, old.get("spec").value(), name);
+    }
+    if !same(&Field::root(&kept), &old.get("spec")) {
+        errors.forbidden(
+            &new.get("spec"),
+            "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+        );
+    }
+}
+
+/// Claim templates never change, so that only new sets need a look at them.
+fn validate_create(sets: &Field, errors: &mut Errors) {
+    for claim in sets.dig("spec.volumeClaimTemplates").items() {
+        crate::groups::core::claim_spec(&claim.get("spec"), errors);
+    }
 }

@@ -3,11 +3,21 @@
 use serde_json::{Value, json};
 
 use crate::defaults::{each, ensure, has, map_at, set, set_zero, text};
+use crate::field::{Errors, Field};
 use crate::kind::{Kind, empty_status};
 use crate::strategy::Context;
+use crate::{names, selectors};
 
-pub(crate) static KIND: Kind =
-    Kind { generation: true, initial_status: Some(empty_status), default, prepare_create, ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    initial_status: Some(empty_status),
+    default,
+    prepare_create,
+    validate,
+    validate_create,
+    validate_change,
+    ..Kind::PLAIN
+};
 
 /// The labels that tie a job's pods to it, each in its old and its prefixed spelling.
 const LABELS: [&str; 4] =
@@ -67,4 +77,58 @@ fn prepare_create(_context: &Context, job: &mut Value) {
     if own.is_empty() || own.iter().all(|(k, v)| without.iter().any(|(a, b)| *a == k && *b == v)) {
         ensure(job, "metadata")["labels"] = template_labels;
     }
+}
+
+fn validate(job: &Field, errors: &mut Errors) {
+    let spec = job.get("spec");
+    super::job_validation::spec(&spec, errors);
+    if !spec.has("selector") {
+        errors.required(&spec.get("selector"), "");
+    } else {
+        selectors::validate(&spec.get("selector"), errors);
+        let labels = spec.dig("template.metadata.labels");
+        if selectors::is_valid(&spec.get("selector")) && !selectors::matches(&spec.get("selector"), &labels) {
+            errors.invalid(&labels, "`selector` does not match template `labels`");
+        }
+    }
+    generated_labels(job, errors);
+}
+
+/// Without a selector of the user's, the labels must be those that the server made.
+fn generated_labels(job: &Field, errors: &mut Errors) {
+    let spec = job.get("spec");
+    if spec.bool_of("manualSelector") {
+        return;
+    }
+    let labels = spec.dig("template.metadata.labels");
+    let (uid, name) = (job.get("metadata").str_of("uid"), job.get("metadata").str_of("name"));
+    let wanted = [(LABELS[0], uid), (LABELS[1], uid), (LABELS[2], name), (LABELS[3], name)];
+    let selector_uid = spec.dig("selector.matchLabels").entry(LABELS[1]);
+    if !spec.has("selector") || selector_uid.str() != uid {
+        return;
+    }
+    for (key, value) in wanted {
+        if labels.entry(key).str() != value {
+            errors.invalid_as(&labels, labels.value(), format!("must be '{value}'"));
+        }
+    }
+}
+
+fn validate_create(job: &Field, errors: &mut Errors) {
+    let spec = job.get("spec");
+    if spec.str_of("completionMode") != "Indexed" {
+        return;
+    }
+    let count = spec.get("completions").int_or_zero();
+    if count > 0 {
+        let name = job.get("metadata").get("name");
+        let last = format!("{}-{}", name.str(), count - 1);
+        if !names::dns1123_label(&last).is_empty() {
+            errors.invalid_str(&name, format!("will not able to create pod with invalid DNS label: {last}"));
+        }
+    }
+}
+
+fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
+    super::job_validation::change(new, old, errors);
 }

@@ -2,6 +2,8 @@
 
 mod cron_job;
 mod job;
+mod job_validation;
+mod schedule;
 
 pub(crate) use job::job_spec_defaults;
 

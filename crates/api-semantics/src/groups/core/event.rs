@@ -1,19 +1,21 @@
 //! Event (core): a report of something that happened.
 
-use serde_json::{Value, json};
-
-use crate::defaults::{ensure, set};
+use crate::field::{Errors, Field};
+use crate::groups::events::EventFields;
 use crate::kind::Kind;
+use crate::object_meta::any_name;
 
-pub(crate) static KIND: Kind = Kind { default, create_on_update: true, ..Kind::PLAIN };
+pub(crate) static KIND: Kind =
+    Kind { create_on_update: true, validate_create, validate_change, name: any_name, ..Kind::PLAIN };
 
-fn default(event: &mut Value) {
-    ensure(event, "involvedObject");
-    ensure(event, "source");
-    for key in ["firstTimestamp", "lastTimestamp", "eventTime"] {
-        set(event, key, Value::Null);
-    }
-    for key in ["reportingComponent", "reportingInstance"] {
-        set(event, key, json!(""));
-    }
+fn validate_create(event: &Field, errors: &mut Errors) {
+    crate::groups::events::validate(event, &NAMES, errors);
 }
+
+fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
+    crate::groups::events::validate_change(new, old, &NAMES, errors);
+}
+
+/// How this version calls the fields that upstream names in errors.
+const NAMES: EventFields =
+    EventFields { legacy: true, object: "involvedObject", controller: "reportingComponent", message: "message" };

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::defaults::{ensure, keep, set_zero, text};
+use crate::field::{Errors, Field};
 use crate::kind::Kind;
+use crate::names;
+use crate::object_meta::{dns_label, kube_finalizer};
 use crate::strategy::{Context, Part};
 
 pub(crate) static KIND: Kind = Kind {
@@ -11,6 +14,8 @@ pub(crate) static KIND: Kind = Kind {
     default,
     prepare_create,
     prepare_update,
+    name: dns_label,
+    validate,
     ..Kind::CLUSTER
 };
 
@@ -49,5 +54,15 @@ fn prepare_update(_context: &Context, part: Part, new: &mut Value, old: &Value) 
     }
     if part == Part::Other("finalize") {
         keep(new, old, "status");
+    }
+}
+
+fn validate(namespace: &Field, errors: &mut Errors) {
+    let finalizers = namespace.dig("spec.finalizers");
+    for name in finalizers.items() {
+        for message in names::qualified_name(name.str()) {
+            errors.invalid_as(&finalizers, name.str(), message);
+        }
+        kube_finalizer(&name, &finalizers, errors);
     }
 }

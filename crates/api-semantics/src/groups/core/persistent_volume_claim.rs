@@ -7,8 +7,9 @@ use crate::defaults::{ensure, set, set_zero, within};
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
 use crate::names;
-use crate::quantity::Quantity;
+use crate::quantity::{self, Quantity};
 use crate::selectors;
+use api_types::Path;
 
 pub(crate) static KIND: Kind =
     Kind { initial_status: Some(|| json!({"phase": "Pending"})), default: claim_defaults, ..Kind::PLAIN };
@@ -22,8 +23,8 @@ fn claim_defaults(claim: &mut Value) {
 pub(crate) fn claim_spec_defaults(spec: &mut Value) {
     set(spec, "volumeMode", "Filesystem");
     let resources = ensure(spec, "resources");
-    within(resources, "requests", crate::quantity::canonicalize_list);
-    within(resources, "limits", crate::quantity::canonicalize_list);
+    within(resources, "requests", crate::quantity::round_list);
+    within(resources, "limits", crate::quantity::round_list);
     mirror_data_source(spec);
 }
 
@@ -85,10 +86,10 @@ fn storage_request(spec: &Field, errors: &mut Errors) {
     let requests = resources.get("requests");
     let path = resources.path().key("storage");
     let storage = Field::at(requests.entry("storage").value(), path);
-    match Quantity::of(storage.value()) {
+    match quantity::of(storage.value()) {
         None => errors.required(&storage, ""),
         Some(amount) if amount <= Quantity::ZERO => {
-            errors.invalid_as(&storage, amount.canonical(), "must be greater than zero");
+            errors.invalid_as(&storage, amount.to_string(), "must be greater than zero");
         }
         Some(_) => {}
     }
@@ -142,11 +143,12 @@ fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
         );
     }
-    let storage = |f: &Field| Quantity::of(f.dig("resources.requests").entry("storage").value());
-    if let (Some(new), Some(old)) = (storage(&spec), storage(&old_spec))
-        && new < old
-        && bound
+    let storage = |f: &Field| quantity::of(f.dig("resources.requests").entry("storage").value());
+    if let (Some(new), Some(before)) = (storage(&spec), storage(&old_spec))
+        && new < before
     {
-        errors.forbidden(&spec.dig("resources.requests.storage"), "field can not be less than previous value");
+        errors.forbidden(&spec.dig("resources.requests.storage"), "field can not be less than status.capacity");
     }
+    let mode = Field::at(spec.get("volumeMode").value(), Path::new("volumeMode"));
+    crate::checks::immutable(&mode, &old_spec.get("volumeMode"), errors);
 }

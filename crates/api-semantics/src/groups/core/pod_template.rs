@@ -4,5 +4,9 @@ use crate::defaults::ensure;
 use crate::kind::Kind;
 use crate::pod::defaults::pod_template;
 
-pub(crate) static KIND: Kind =
-    Kind { generation: true, default: |o| pod_template(ensure(o, "template")), ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    default: |o| pod_template(ensure(o, "template")),
+    validate: |o, e| crate::pod::pod_template(&o.get("template"), e),
+    ..Kind::PLAIN
+};

@@ -1,6 +1,76 @@
 //! Secret: typed data for pods.
 
+use super::config_map::{MAX_SIZE, errors_of_key, frozen};
+use base64::Engine;
+
+use crate::checks::immutable;
 use crate::defaults::set_zero;
+use crate::field::{Errors, Field};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind { default: |o| set_zero(o, "type", "Opaque"), ..Kind::PLAIN };
+pub(crate) static KIND: Kind =
+    Kind { default: |o| set_zero(o, "type", "Opaque"), validate, validate_change, ..Kind::PLAIN };
+
+fn validate(secret: &Field, errors: &mut Errors) {
+    let data = secret.get("data");
+    let mut size = 0;
+    for (key, value) in data.entries() {
+        errors_of_key(key, &value, errors);
+        size += value.len() / 4 * 3;
+    }
+    if size > MAX_SIZE {
+        errors.too_long(&data, MAX_SIZE);
+    }
+    let annotations = secret.dig("metadata.annotations");
+    match secret.str_of("type") {
+        "kubernetes.io/service-account-token" => {
+            let name = annotations.entry("kubernetes.io/service-account.name");
+            if name.str().is_empty() {
+                errors.required(&name, "");
+            }
+        }
+        "kubernetes.io/dockercfg" => json_entry(&data, ".dockercfg", errors),
+        "kubernetes.io/dockerconfigjson" => json_entry(&data, ".dockerconfigjson", errors),
+        "kubernetes.io/basic-auth" => {
+            if !has(&data, "username") && !has(&data, "password") {
+                errors.required(&data.entry("username"), "");
+                errors.required(&data.entry("password"), "");
+            }
+        }
+        "kubernetes.io/ssh-auth" => {
+            if data.entry("ssh-privatekey").is_empty() {
+                errors.required(&data.entry("ssh-privatekey"), "");
+            }
+        }
+        "kubernetes.io/tls" => {
+            for key in ["tls.crt", "tls.key"] {
+                if !has(&data, key) {
+                    errors.required(&data.entry(key), "");
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn has(data: &Field, key: &str) -> bool {
+    data.value().get(key).is_some()
+}
+
+/// The entry must be there and hold JSON. Upstream hides its text.
+fn json_entry(data: &Field, key: &str, errors: &mut Errors) {
+    let entry = data.entry(key);
+    if !has(data, key) {
+        errors.required(&entry, "");
+        return;
+    }
+    let bytes = base64::engine::general_purpose::STANDARD.decode(entry.str()).unwrap_or_default();
+    if let Err(problem) = crate::go_json::check(&bytes) {
+        errors.invalid_as(&entry, "<secret contents redacted>", problem);
+    }
+}
+
+fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
+    immutable(&new.get("type"), &old.get("type"), errors);
+    frozen(new, old, &["data"], errors);
+}

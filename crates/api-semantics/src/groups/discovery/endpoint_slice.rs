@@ -8,8 +8,6 @@ use crate::kind::Kind;
 pub(crate) static KIND: Kind = Kind { generation: true, default, ..Kind::PLAIN };
 
 fn default(slice: &mut Value) {
-    set(slice, "endpoints", Value::Null);
-    set(slice, "ports", Value::Null);
     each(slice, "endpoints", |e| {
         ensure(e, "conditions");
     });

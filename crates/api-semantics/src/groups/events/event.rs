@@ -1,16 +1,21 @@
 //! Event (events.k8s.io): a report of something that happened.
 
-use serde_json::Value;
-
-use crate::defaults::{ensure, set};
+use crate::field::{Errors, Field};
+use crate::groups::events::EventFields;
 use crate::kind::Kind;
+use crate::object_meta::any_name;
 
-pub(crate) static KIND: Kind = Kind { default, create_on_update: true, ..Kind::PLAIN };
+pub(crate) static KIND: Kind =
+    Kind { create_on_update: true, validate_create, validate_change, name: any_name, ..Kind::PLAIN };
 
-fn default(event: &mut Value) {
-    ensure(event, "regarding");
-    ensure(event, "deprecatedSource");
-    set(event, "eventTime", Value::Null);
-    set(event, "deprecatedFirstTimestamp", Value::Null);
-    set(event, "deprecatedLastTimestamp", Value::Null);
+fn validate_create(event: &Field, errors: &mut Errors) {
+    crate::groups::events::validate(event, &NAMES, errors);
 }
+
+fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
+    crate::groups::events::validate_change(new, old, &NAMES, errors);
+}
+
+/// How this version calls the fields that upstream names in errors.
+const NAMES: EventFields =
+    EventFields { legacy: false, object: "regarding", controller: "reportingController", message: "note" };

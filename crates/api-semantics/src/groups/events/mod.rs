@@ -2,7 +2,92 @@
 
 mod event;
 
+use crate::checks::IMMUTABLE;
+use crate::field::{Errors, Field};
 use crate::kind::Kind;
+use crate::names;
 
 /// The kinds of the group, and the version that an entry is limited to.
 pub(crate) static KINDS: &[(&str, Option<&str>, &Kind)] = &[("Event", None, &event::KIND)];
+
+/// The two versions of events call the same fields differently; errors use the names of the old version.
+pub(crate) struct EventFields {
+    /// Core v1, whose rules are looser.
+    pub(crate) legacy: bool,
+    pub(crate) object: &'static str,
+    pub(crate) controller: &'static str,
+    pub(crate) message: &'static str,
+}
+
+/// Namespaces must agree; the new style (with an event time) has required fields.
+pub(crate) fn validate(event: &Field, names_: &EventFields, errors: &mut Errors) {
+    legacy(event, names_, errors);
+    if names_.legacy && event.get("eventTime").is_zero() {
+        return;
+    }
+    let controller = Field::at(event.get(names_.controller).value(), event.path().child("reportingController"));
+    let bounded = |field: Field, max: usize, errors: &mut Errors| {
+        if field.len() > max {
+            errors.invalid(&field, format!("can have at most {max} characters"));
+        }
+    };
+    if !names_.legacy && event.get("eventTime").is_zero() {
+        errors.required(&event.get("eventTime"), "");
+    }
+    if controller.str().is_empty() {
+        errors.required(&controller, "");
+    }
+    errors.invalid_each(&controller, names::qualified_name(controller.str()));
+    for name in ["reportingInstance", "action", "reason"] {
+        let field = event.get(name);
+        if field.str().is_empty() {
+            errors.required(&field, "");
+        }
+        bounded(field, 128, errors);
+    }
+    let message = Field::at(event.get(names_.message).value(), event.path().child("message"));
+    bounded(message, 1024, errors);
+    let kind = event.get("type");
+    if !["Normal", "Warning"].contains(&kind.str()) {
+        errors.invalid_as(&kind, "", format!("has invalid value: {}", kind.str()));
+    }
+}
+
+fn legacy(event: &Field, names_: &EventFields, errors: &mut Errors) {
+    let object = event.get(names_.object);
+    let shown = Field::at(object.get("namespace").value(), event.path().child("involvedObject").child("namespace"));
+    let own = event.get("metadata").str_of("namespace");
+    let cluster_scoped = shown.str().is_empty() && ["default", "kube-system"].contains(&own);
+    if shown.str() != own && !cluster_scoped {
+        errors.invalid_str(&shown, "does not match event.namespace");
+    }
+}
+
+/// A new-style event never changes but in its series.
+pub(crate) fn validate_change(new: &Field, old: &Field, names_: &EventFields, errors: &mut Errors) {
+    if names_.legacy && new.get("eventTime").is_zero() {
+        legacy(new, names_, errors);
+        return;
+    }
+    let shown = [
+        (names_.object, "involvedObject"),
+        ("reason", "reason"),
+        (names_.message, "message"),
+        (if names_.legacy { "source" } else { "deprecatedSource" }, "source"),
+        (if names_.legacy { "firstTimestamp" } else { "deprecatedFirstTimestamp" }, "firstTimestamp"),
+        (if names_.legacy { "lastTimestamp" } else { "deprecatedLastTimestamp" }, "lastTimestamp"),
+        (if names_.legacy { "count" } else { "deprecatedCount" }, "count"),
+        ("eventTime", "eventTime"),
+        ("action", "action"),
+        ("related", "related"),
+        (names_.controller, "reportingController"),
+        ("reportingInstance", "reportingInstance"),
+        ("type", "type"),
+    ];
+    for (own, upstream) in shown {
+        let field = Field::at(new.get(own).value(), new.path().child(upstream));
+        if !crate::checks::same(&field, &old.get(own)) {
+            errors.invalid(&field, IMMUTABLE);
+        }
+    }
+}

@@ -14,7 +14,6 @@ fn default(ingress: &mut Value) {
     within(spec, "defaultBackend", backend);
     each(spec, "rules", |rule| {
         within(rule, "http", |http| {
-            set(http, "paths", Value::Null);
             each(http, "paths", |path| backend(ensure(path, "backend")));
         });
     });

@@ -4,4 +4,4 @@ use crate::defaults::within;
 use crate::kind::Kind;
 
 pub(crate) static KIND: Kind =
-    Kind { default: |o| within(o, "overhead.podFixed", crate::quantity::canonicalize_list), ..Kind::CLUSTER };
+    Kind { default: |o| within(o, "overhead.podFixed", crate::quantity::round_list), ..Kind::CLUSTER };

@@ -2,5 +2,4 @@
 
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind =
-    Kind { default: |o| crate::defaults::set(o, "rules", serde_json::Value::Null), ..Kind::CLUSTER };
+pub(crate) static KIND: Kind = Kind { ..Kind::CLUSTER };

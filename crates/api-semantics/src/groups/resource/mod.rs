@@ -36,11 +36,13 @@ fn slice_defaults(slice: &mut Value) {
     let spec = ensure(slice, "spec");
     let pool = ensure(spec, "pool");
     crate::defaults::set(pool, "generation", 0);
-    each(spec, "devices", |device| {
-        for value in device["capacity"].as_object_mut().into_iter().flat_map(|m| m.values_mut()) {
-            within(value, "value", crate::quantity::canonicalize);
-        }
-    });
+    each(
+        spec,
+        "devices",
+        |device| {
+            for value in device["capacity"].as_object_mut().into_iter().flat_map(|m| m.values_mut()) {}
+        },
+    );
 }
 
 /// The kinds of the group, and the version that an entry is limited to.

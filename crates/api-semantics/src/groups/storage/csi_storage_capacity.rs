@@ -7,7 +7,4 @@ use crate::kind::Kind;
 
 pub(crate) static KIND: Kind = Kind { default, ..Kind::PLAIN };
 
-fn default(capacity: &mut Value) {
-    within(capacity, "capacity", crate::quantity::canonicalize);
-    within(capacity, "maximumVolumeSize", crate::quantity::canonicalize);
-}
+fn default(capacity: &mut Value) {}
