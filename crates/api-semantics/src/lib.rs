@@ -3,6 +3,7 @@
 //!
 //! Invariant: opens no file and no socket; reads no clock (times are arguments).
 
+pub mod apply;
 mod checks;
 mod defaults;
 mod field;
@@ -12,6 +13,7 @@ mod groups;
 mod kind;
 mod names;
 mod object_meta;
+pub mod patch;
 mod pod;
 mod quantity;
 mod selectors;

@@ -1,0 +1,224 @@
+//! Sets of field paths, in the form that `managedFields[].fieldsV1` has.
+//!
+//! A path element is kept as its text there: `f:name` (a field or map key), `k:{"name":"c"}` (a list item by its keys),
+//! `v:"x"` (a list item by its value). Elements of one node are ordered by that text.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+/// A node: whether the path itself belongs to the set, and what lies below.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldSet {
+    member: bool,
+    children: BTreeMap<String, FieldSet>,
+}
+
+impl FieldSet {
+    pub fn is_empty(&self) -> bool {
+        !self.member && self.children.is_empty()
+    }
+
+    pub fn is_member(&self) -> bool {
+        self.member
+    }
+
+    pub fn child(&self, element: &str) -> Option<&FieldSet> {
+        self.children.get(element)
+    }
+
+    pub fn children(&self) -> impl Iterator<Item = (&String, &FieldSet)> {
+        self.children.iter()
+    }
+
+    /// Adds a path.
+    pub fn insert(&mut self, path: &[String]) {
+        let mut node = self;
+        for element in path {
+            node = node.children.entry(element.clone()).or_default();
+        }
+        node.member = true;
+    }
+
+    /// A set of plain field paths.
+    pub fn of_fields(paths: &[&[&str]]) -> Self {
+        let mut set = FieldSet::default();
+        for path in paths {
+            let path: Vec<String> = path.iter().map(|name| format!("f:{name}")).collect();
+            set.insert(&path);
+        }
+        set
+    }
+
+    #[must_use]
+    pub fn union(&self, other: &FieldSet) -> FieldSet {
+        let mut out = self.clone();
+        out.member |= other.member;
+        for (element, theirs) in &other.children {
+            let merged = out.children.get(element).map_or_else(|| theirs.clone(), |ours| ours.union(theirs));
+            out.children.insert(element.clone(), merged);
+        }
+        out
+    }
+
+    /// The members of this set that are not members of the other; what lies below an element stays.
+    #[must_use]
+    pub fn difference(&self, other: &FieldSet) -> FieldSet {
+        self.combine(other, |ours, theirs| ours && !theirs, true)
+    }
+
+    /// The members that both have.
+    #[must_use]
+    pub fn intersection(&self, other: &FieldSet) -> FieldSet {
+        self.combine(other, |ours, theirs| ours && theirs, false)
+    }
+
+    fn combine(&self, other: &FieldSet, keep: fn(bool, bool) -> bool, rest: bool) -> FieldSet {
+        let mut out = FieldSet { member: keep(self.member, other.member), children: BTreeMap::new() };
+        for (element, ours) in &self.children {
+            let child = match other.children.get(element) {
+                Some(theirs) => ours.combine(theirs, keep, rest),
+                None if rest => ours.clone(),
+                None => continue,
+            };
+            if !child.is_empty() {
+                out.children.insert(element.clone(), child);
+            }
+        }
+        out
+    }
+
+    /// Without the other's members and all that lies below them.
+    #[must_use]
+    pub fn without_trees(&self, other: &FieldSet) -> FieldSet {
+        let mut out = FieldSet { member: self.member && !other.member, children: BTreeMap::new() };
+        for (element, ours) in &self.children {
+            let child = match other.children.get(element) {
+                Some(theirs) if theirs.member => continue,
+                Some(theirs) => ours.without_trees(theirs),
+                None => ours.clone(),
+            };
+            if !child.is_empty() {
+                out.children.insert(element.clone(), child);
+            }
+        }
+        out
+    }
+
+    /// Makes members of this node and of children, as `f` says; see `typed::named_members`.
+    pub(super) fn map_children(&self, member: bool, mut f: impl FnMut(&str, &FieldSet) -> FieldSet) -> FieldSet {
+        FieldSet { member, children: self.children.iter().map(|(e, c)| (e.clone(), f(e, c))).collect() }
+    }
+
+    /// Every member's path as error texts print it (`.spec.ports[port=80].name`); the members of a node come before
+    /// those below its children.
+    pub fn paths(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        self.collect_paths("", &mut out);
+        out
+    }
+
+    fn collect_paths(&self, prefix: &str, out: &mut Vec<String>) {
+        for (element, _) in self.children.iter().filter(|(_, child)| child.member) {
+            out.push(format!("{prefix}{}", shown(element)));
+        }
+        for (element, child) in &self.children {
+            child.collect_paths(&format!("{prefix}{}", shown(element)), out);
+        }
+    }
+
+    /// The form of `fieldsV1`.
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        if self.member && !self.children.is_empty() {
+            object.insert(".".to_owned(), Value::Object(Map::new()));
+        }
+        for (element, child) in &self.children {
+            object.insert(element.clone(), child.to_json());
+        }
+        Value::Object(object)
+    }
+
+    /// Reads `fieldsV1`; none when it is malformed.
+    pub fn from_json(value: &Value) -> Option<FieldSet> {
+        let mut set = FieldSet::default();
+        for (element, child) in value.as_object()? {
+            if element == "." {
+                set.member = true;
+                continue;
+            }
+            let mut child_set = FieldSet::from_json(child)?;
+            if child.as_object().is_some_and(Map::is_empty) {
+                child_set.member = true;
+            }
+            set.children.insert(canonical(element)?, child_set);
+        }
+        Some(set)
+    }
+}
+
+/// The element with its JSON part in compact form with sorted keys.
+fn canonical(element: &str) -> Option<String> {
+    match element.split_at_checked(2)? {
+        ("f:", _) => Some(element.to_owned()),
+        (prefix @ ("k:" | "v:"), text) => {
+            let value: Value = serde_json::from_str(text).ok()?;
+            Some(format!("{prefix}{value}"))
+        }
+        ("i:", index) => index.parse::<i64>().ok().map(|i| format!("i:{i}")),
+        _ => None,
+    }
+}
+
+/// An element as error texts print it.
+pub(super) fn shown(element: &str) -> String {
+    match element.split_at_checked(2) {
+        Some(("f:", name)) => format!(".{name}"),
+        Some(("k:", text)) => {
+            let keys: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+            let parts: Vec<String> = keys.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            format!("[{}]", parts.join(","))
+        }
+        Some(("v:", text)) => format!("[={text}]"),
+        Some((_, index)) => format!("[{index}]"),
+        None => element.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn set(value: Value) -> FieldSet {
+        FieldSet::from_json(&value).expect("a set")
+    }
+
+    #[test]
+    fn round_trips_and_combines() {
+        let a = json!({"f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+            "f:spec": {"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}}}});
+        assert_eq!(set(a.clone()).to_json(), a);
+        let b = set(json!({"f:metadata": {"f:labels": {"f:a": {}, "f:b": {}}}}));
+        let a = set(a);
+        assert_eq!(a.intersection(&b).to_json(), json!({"f:metadata": {"f:labels": {"f:a": {}}}}));
+        assert_eq!(
+            a.difference(&b).to_json()["f:metadata"],
+            json!({"f:labels": {}}),
+            "the dot is the only member left"
+        );
+        assert_eq!(b.difference(&a).to_json(), json!({"f:metadata": {"f:labels": {"f:b": {}}}}));
+        assert_eq!(a.union(&b).paths().len(), 5);
+    }
+
+    #[test]
+    fn paths_print_as_in_errors() {
+        let a = set(json!({"f:spec": {"f:ports": {"k:{\"protocol\":\"TCP\",\"port\":80}": {"f:name": {}}}, "f:x": {}},
+            "f:metadata": {"f:finalizers": {"v:\"a\"": {}}}, "f:type": {}}));
+        assert_eq!(
+            a.paths(),
+            [".type", ".metadata.finalizers[=\"a\"]", ".spec.x", ".spec.ports[port=80,protocol=\"TCP\"].name"]
+        );
+    }
+}

@@ -1,0 +1,446 @@
+//! Values seen through their schema: the set of their fields, the differences of two, the merge of an applied
+//! configuration into a live object, and the removal of fields.
+//!
+//! The rules are those of upstream's structured-merge-diff: structs and maps merge field by field unless atomic, lists
+//! merge by item when they are sets or have keys, everything else is a leaf.
+
+use api_types::schema::{ListKind, Type};
+use serde_json::{Map, Value};
+
+use super::field_set::FieldSet;
+
+/// How a value's parts are owned.
+#[derive(Clone, Copy)]
+pub(super) enum Node<'a> {
+    Schema(&'a Type),
+    /// Free JSON that merges by what it is: objects field by field, the rest as leaves.
+    Deduced,
+}
+
+enum Shape<'a> {
+    Leaf,
+    Object,
+    Items(&'a ListKind, Node<'a>),
+}
+
+/// A list item without any of its keys.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TypedError {
+    #[error("{0}: field not declared in schema")]
+    NotDeclared(String),
+    #[error(
+        "{0}: element {1}: associative list with keys has an element that omits all key fields {2:?} (and doesn't have default values for any key fields)"
+    )]
+    NoKeys(String, usize, Vec<String>),
+    #[error("{0}: duplicate entries for key {1}")]
+    Duplicate(String, String),
+    #[error("{0}: expected {1}, got {2}")]
+    WrongType(String, &'static str, String),
+}
+
+impl<'a> Node<'a> {
+    fn shape(self, value: &Value) -> Shape<'a> {
+        match (self, value) {
+            (Node::Deduced, Value::Object(_)) => Shape::Object,
+            (Node::Schema(Type::Struct(of)), Value::Object(_) | Value::Null)
+                if !of.atomic && of.form == api_types::schema::JsonForm::Object =>
+            {
+                Shape::Object
+            }
+            (Node::Schema(Type::Map(map)), Value::Object(_) | Value::Null) if !map.atomic => Shape::Object,
+            (Node::Schema(Type::List(list)), Value::Array(_) | Value::Null) if list.kind != ListKind::Atomic => {
+                Shape::Items(&list.kind, Node::Schema(&list.item))
+            }
+            _ => Shape::Leaf,
+        }
+    }
+
+    fn child(self, name: &str) -> Node<'a> {
+        match self {
+            Node::Schema(Type::Struct(of)) => {
+                // The table and a schema's owner outlive every walk: the reference is to the schema's own field.
+                match field_type(of, name) {
+                    Some(ty) => Node::Schema(ty),
+                    None => Node::Deduced,
+                }
+            }
+            Node::Schema(Type::Map(map)) => Node::Schema(&map.value),
+            _ => Node::Deduced,
+        }
+    }
+
+    /// Whether the name is a struct's field (and not a map's key).
+    fn is_named(self, name: &str) -> bool {
+        matches!(self, Node::Schema(Type::Struct(of)) if field_type(of, name).is_some())
+    }
+}
+
+fn field_type<'a>(of: &'a api_types::schema::StructRef, name: &str) -> Option<&'a Type> {
+    of.field(name).map(|f| &f.ty)
+}
+
+/// The path element of a list item.
+fn item_element(item: &Value, kind: &ListKind, node: Node<'_>) -> Option<String> {
+    let ListKind::Map(keys) = kind else {
+        return Some(format!("v:{item}"));
+    };
+    let mut found = Map::new();
+    for key in keys {
+        let default = || match node {
+            Node::Schema(Type::Struct(of)) => of.field(key).and_then(|f| f.default.clone()),
+            _ => None,
+        };
+        if let Some(value) = item.get(key.as_ref()).filter(|v| !v.is_null()).cloned().or_else(default) {
+            found.insert(key.clone().into_owned(), value);
+        }
+    }
+    (!found.is_empty()).then(|| format!("k:{}", Value::Object(found)))
+}
+
+/// The items of a list with their elements; items without keys and repeated ones are left out.
+fn elements<'v>(value: Option<&'v Value>, kind: &ListKind, node: Node<'_>) -> Vec<(String, &'v Value)> {
+    let mut out: Vec<(String, &Value)> = Vec::new();
+    for item in value.and_then(Value::as_array).into_iter().flatten() {
+        if let Some(element) = item_element(item, kind, node)
+            && !out.iter().any(|(seen, _)| *seen == element)
+        {
+            out.push((element, item));
+        }
+    }
+    out
+}
+
+fn is_empty(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Object(object)) => object.is_empty(),
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(_) => false,
+    }
+}
+
+// === field sets ===
+
+/// The fields that a configuration has.
+pub(super) fn field_set(value: &Value, schema: &Type) -> FieldSet {
+    let mut set = FieldSet::default();
+    collect(value, Node::Schema(schema), &mut Vec::new(), &mut set);
+    set
+}
+
+fn collect(value: &Value, node: Node<'_>, path: &mut Vec<String>, set: &mut FieldSet) {
+    match node.shape(value) {
+        Shape::Leaf => set.insert(path),
+        Shape::Object => {
+            for (key, entry) in value.as_object().into_iter().flatten() {
+                path.push(format!("f:{key}"));
+                collect(entry, node.child(key), path, set);
+                let empty = entry.is_null() || entry.as_object().is_some_and(Map::is_empty);
+                if empty || !node.is_named(key) {
+                    set.insert(path);
+                }
+                path.pop();
+            }
+        }
+        Shape::Items(kind, item_node) => {
+            for (element, item) in elements(Some(value), kind, item_node) {
+                path.push(element);
+                collect(item, item_node, path, set);
+                set.insert(path);
+                path.pop();
+            }
+        }
+    }
+}
+
+/// Makes every struct field on the way to a member a member itself.
+pub(super) fn named_members(set: &FieldSet, schema: &Type) -> FieldSet {
+    named(set, Node::Schema(schema), set.is_member())
+}
+
+fn named(set: &FieldSet, node: Node<'_>, member: bool) -> FieldSet {
+    set.map_children(member, |element, child| match element.strip_prefix("f:") {
+        Some(name) => named(child, node.child(name), child.is_member() || node.is_named(name)),
+        None => {
+            let item = match node {
+                Node::Schema(Type::List(list)) => Node::Schema(&list.item),
+                _ => Node::Deduced,
+            };
+            named(child, item, child.is_member())
+        }
+    })
+}
+
+// === comparison ===
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Comparison {
+    pub(super) added: FieldSet,
+    pub(super) modified: FieldSet,
+    pub(super) removed: FieldSet,
+}
+
+impl Comparison {
+    pub(super) fn is_same(&self) -> bool {
+        self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
+    }
+
+    /// Without the fields that the resource resets, and all below them.
+    pub(super) fn without(&self, ignored: &FieldSet) -> Comparison {
+        Comparison {
+            added: self.added.without_trees(ignored),
+            modified: self.modified.without_trees(ignored),
+            removed: self.removed.without_trees(ignored),
+        }
+    }
+}
+
+/// What differs between two objects of one schema.
+pub(super) fn compare(old: &Value, new: &Value, schema: &Type) -> Comparison {
+    let mut walk = Walk { out: Comparison::default(), path: Vec::new() };
+    walk.compare(Some(old), Some(new), Node::Schema(schema));
+    walk.out
+}
+
+struct Walk {
+    out: Comparison,
+    path: Vec<String>,
+}
+
+impl Walk {
+    fn compare(&mut self, old: Option<&Value>, new: Option<&Value>, node: Node<'_>) {
+        let present = match (old, new) {
+            (None, None) => return,
+            (_, Some(new)) if !new.is_null() => new,
+            (Some(old), _) => old,
+            (None, Some(new)) => new,
+        };
+        let in_leaf = match node.shape(present) {
+            Shape::Leaf => true,
+            _ => is_empty(old) && is_empty(new),
+        };
+        if in_leaf {
+            self.leaf(old, new);
+            return;
+        }
+        match node.shape(present) {
+            Shape::Object => self.fields(old, new, node),
+            Shape::Items(kind, item_node) => self.items(old, new, kind, item_node),
+            Shape::Leaf => {}
+        }
+        match (old, new) {
+            (None, _) => self.out.added.insert(&self.path),
+            (_, None) => self.out.removed.insert(&self.path),
+            _ => {}
+        }
+    }
+
+    fn leaf(&mut self, old: Option<&Value>, new: Option<&Value>) {
+        match (old, new) {
+            (None, _) => self.out.added.insert(&self.path),
+            (_, None) => self.out.removed.insert(&self.path),
+            (Some(old), Some(new)) if old != new => self.out.modified.insert(&self.path),
+            _ => {}
+        }
+    }
+
+    fn fields(&mut self, old: Option<&Value>, new: Option<&Value>, node: Node<'_>) {
+        let empty = Map::new();
+        let old = old.and_then(Value::as_object).unwrap_or(&empty);
+        let new = new.and_then(Value::as_object).unwrap_or(&empty);
+        for key in old.keys().chain(new.keys().filter(|k| !old.contains_key(*k))) {
+            self.path.push(format!("f:{key}"));
+            self.compare(old.get(key), new.get(key), node.child(key));
+            self.path.pop();
+        }
+    }
+
+    fn items(&mut self, old: Option<&Value>, new: Option<&Value>, kind: &ListKind, node: Node<'_>) {
+        let old = elements(old, kind, node);
+        let new = elements(new, kind, node);
+        let find = |list: &[(String, &Value)], element: &str| list.iter().position(|(e, _)| e == element);
+        for (element, item) in &old {
+            self.path.push(element.clone());
+            self.compare(Some(item), find(&new, element).map(|i| new[i].1), node);
+            self.path.pop();
+        }
+        for (element, item) in new.iter().filter(|(e, _)| find(&old, e).is_none()) {
+            self.path.push(element.clone());
+            self.compare(None, Some(item), node);
+            self.path.pop();
+        }
+    }
+}
+
+// === merge ===
+
+/// The live object with the applied configuration laid over it.
+pub(super) fn merge(live: &Value, applied: &Value, schema: &Type) -> Value {
+    merge_node(Some(live), applied, Node::Schema(schema))
+}
+
+fn merge_node(live: Option<&Value>, applied: &Value, node: Node<'_>) -> Value {
+    match (node.shape(applied), applied, live) {
+        (Shape::Object, Value::Object(theirs), Some(Value::Object(ours))) => {
+            let mut out = ours.clone();
+            for (key, value) in theirs {
+                let merged = merge_node(ours.get(key), value, node.child(key));
+                out.insert(key.clone(), merged);
+            }
+            Value::Object(out)
+        }
+        (Shape::Items(kind, item_node), Value::Array(_), Some(Value::Array(_))) => {
+            Value::Array(merge_items(live, applied, kind, item_node))
+        }
+        _ => applied.clone(),
+    }
+}
+
+/// Both lists' items: those of the configuration in its order, the others where the live object has them.
+fn merge_items(live: Option<&Value>, applied: &Value, kind: &ListKind, node: Node<'_>) -> Vec<Value> {
+    let ours = elements(live, kind, node);
+    let theirs = elements(Some(applied), kind, node);
+    let in_ours = |e: &str| ours.iter().find(|(o, _)| o == e).map(|(_, v)| *v);
+    let in_theirs = |e: &str| theirs.iter().any(|(t, _)| t == e);
+    let mut shared = theirs.iter().filter(|(e, _)| in_ours(e).is_some()).map(|(e, _)| e.as_str()).peekable();
+    let mut out = Vec::with_capacity(ours.len() + theirs.len());
+    let (mut left, mut right) = (0, 0);
+    while left < ours.len() || right < theirs.len() {
+        if let (Some((l, _)), Some((r, item))) = (ours.get(left), theirs.get(right)) {
+            if l == r {
+                out.push(merge_node(in_ours(r), item, node));
+                left += 1;
+                right += 1;
+                shared.next_if(|next| *next == r);
+                continue;
+            }
+            if in_theirs(l) && shared.peek().is_some_and(|next| next != l) {
+                // A shared item, but not the one whose turn it is.
+                left += 1;
+                continue;
+            }
+        }
+        if let Some((l, item)) = ours.get(left) {
+            if !in_theirs(l) {
+                out.push((*item).clone());
+                left += 1;
+                continue;
+            }
+            if right >= theirs.len() {
+                // Placed already, in the configuration's order.
+                left += 1;
+                continue;
+            }
+        }
+        if let Some((r, item)) = theirs.get(right) {
+            out.push(merge_node(in_ours(r), item, node));
+            right += 1;
+            shared.next_if(|next| *next == r);
+        }
+    }
+    out
+}
+
+// === removal ===
+
+/// The value without the set's members; containers that become empty become null.
+pub(super) fn remove(value: &Value, set: &FieldSet, schema: &Type) -> Value {
+    remove_node(value, set, Node::Schema(schema))
+}
+
+fn remove_node(value: &Value, set: &FieldSet, node: Node<'_>) -> Value {
+    if set.is_empty() {
+        return value.clone();
+    }
+    match (node.shape(value), value) {
+        (Shape::Object, Value::Object(object)) => {
+            let mut out = Map::new();
+            for (key, entry) in object {
+                match set.child(&format!("f:{key}")) {
+                    Some(child) if child.is_member() => {}
+                    Some(child) => {
+                        out.insert(key.clone(), remove_node(entry, child, node.child(key)));
+                    }
+                    None => {
+                        out.insert(key.clone(), entry.clone());
+                    }
+                }
+            }
+            if out.is_empty() { Value::Null } else { Value::Object(out) }
+        }
+        (Shape::Items(kind, item_node), Value::Array(items)) => {
+            let mut out = Vec::with_capacity(items.len());
+            for item in items {
+                match item_element(item, kind, item_node).and_then(|e| set.child(&e)) {
+                    Some(child) if child.is_member() => {}
+                    Some(child) => out.push(remove_node(item, child, item_node)),
+                    None => out.push(item.clone()),
+                }
+            }
+            if out.is_empty() { Value::Null } else { Value::Array(out) }
+        }
+        _ => value.clone(),
+    }
+}
+
+// === checks ===
+
+/// Checks a configuration against the schema: unknown fields, wrong container types, list items without keys.
+pub(super) fn check(value: &Value, schema: &Type) -> Vec<TypedError> {
+    let mut errors = Vec::new();
+    check_node(value, schema, "", &mut errors);
+    errors
+}
+
+fn check_node(value: &Value, ty: &Type, path: &str, errors: &mut Vec<TypedError>) {
+    let wrong = |wanted, errors: &mut Vec<TypedError>| {
+        errors.push(TypedError::WrongType(shown_path(path), wanted, format!("&{{{value}}}")));
+    };
+    match (ty, value) {
+        (_, Value::Null) => {}
+        (Type::Struct(of), Value::Object(object)) if of.form == api_types::schema::JsonForm::Object => {
+            for (key, entry) in object {
+                let at = format!("{path}.{key}");
+                match of.field(key) {
+                    Some(field) => check_node(entry, &field.ty, &at, errors),
+                    None if of.open => {}
+                    None => errors.push(TypedError::NotDeclared(at)),
+                }
+            }
+        }
+        (Type::Struct(of), _) if of.form == api_types::schema::JsonForm::Object => wrong("map", errors),
+        (Type::Map(map), Value::Object(object)) => {
+            for (key, entry) in object {
+                check_node(entry, &map.value, &format!("{path}.{key}"), errors);
+            }
+        }
+        (Type::Map(_), _) => wrong("map", errors),
+        (Type::List(list), Value::Array(items)) => check_items(items, list, path, errors),
+        (Type::List(_), _) => wrong("list", errors),
+        _ => {}
+    }
+}
+
+fn check_items(items: &[Value], list: &api_types::schema::List, path: &str, errors: &mut Vec<TypedError>) {
+    for (index, item) in items.iter().enumerate() {
+        let element = match &list.kind {
+            ListKind::Atomic => format!("[{index}]"),
+            kind => match item_element(item, kind, Node::Schema(&list.item)) {
+                Some(element) => super::field_set::shown(&element),
+                None => {
+                    let keys = match kind {
+                        ListKind::Map(keys) => keys.iter().map(|k| k.to_string()).collect(),
+                        _ => Vec::new(),
+                    };
+                    errors.push(TypedError::NoKeys(path.to_owned(), index, keys));
+                    continue;
+                }
+            },
+        };
+        check_node(item, &list.item, &format!("{path}{element}"), errors);
+    }
+}
+
+fn shown_path(path: &str) -> String {
+    if path.is_empty() { ".".to_owned() } else { path.to_owned() }
+}
