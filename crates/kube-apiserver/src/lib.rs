@@ -1,3 +1,4 @@
 //! kube-apiserver
 
+pub mod connect;
 pub mod auth;

@@ -25,7 +25,8 @@ mod tls;
 /// JSON, the content type of most bodies.
 pub const JSON: &str = "application/json";
 /// Asks for objects as rows.
-pub const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+pub const TABLE: &str =
+    "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
 
 /// A client of one API server.
 pub struct Client {
@@ -111,7 +112,13 @@ impl Client {
     }
 
     /// Sends a request; the answer may be any.
-    pub async fn send(&self, method: Method, path: &str, headers: &HeaderMap, body: Bytes) -> Result<Response<Incoming>> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(own) = request.headers_mut() {
             own.extend(self.headers.clone());
@@ -131,7 +138,13 @@ impl Client {
     }
 
     /// Sends a request; an answer that is no success is an error.
-    pub async fn request(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Bytes)>) -> Result<Response<Incoming>> {
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        body: Option<(&str, Bytes)>,
+    ) -> Result<Response<Incoming>> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, value(accept)?);
         let mut bytes = Bytes::new();
@@ -277,17 +290,46 @@ fn failure_status(code: u16, method: &Method, path: &str, body: &[u8]) -> Value 
     }
     let text = String::from_utf8_lossy(body).trim().to_owned();
     let (reason, message) = match code {
-        401 => ("Unauthorized", if text.is_empty() { "the server has asked for the client to provide credentials".to_owned() } else { text }),
-        403 => ("Forbidden", if text.is_empty() { "the server does not allow access to the requested resource".to_owned() } else { text }),
+        401 => (
+            "Unauthorized",
+            if text.is_empty() {
+                "the server has asked for the client to provide credentials".to_owned()
+            } else {
+                text
+            },
+        ),
+        403 => (
+            "Forbidden",
+            if text.is_empty() {
+                "the server does not allow access to the requested resource".to_owned()
+            } else {
+                text
+            },
+        ),
         404 => ("NotFound", "the server could not find the requested resource".to_owned()),
         405 => ("MethodNotAllowed", "the server does not allow this method on the requested resource".to_owned()),
-        406 => ("NotAcceptable", "the server was unable to respond with a content type that the client supports".to_owned()),
+        406 => (
+            "NotAcceptable",
+            "the server was unable to respond with a content type that the client supports".to_owned(),
+        ),
         415 => ("UnsupportedMediaType", "the server was unable to process the content type of the request".to_owned()),
-        429 => ("TooManyRequests", "the server has received too many requests and has asked us to try again later".to_owned()),
+        429 => (
+            "TooManyRequests",
+            "the server has received too many requests and has asked us to try again later".to_owned(),
+        ),
         503 => ("ServiceUnavailable", "the server is currently unable to handle the request".to_owned()),
-        504 => ("Timeout", "the server was unable to return a response in the time allotted, but may still be processing the request".to_owned()),
-        500.. => ("InternalError", format!("an error on the server ({text:?}) has prevented the request from succeeding")),
-        _ => ("Unknown", format!("the server rejected our request for an unknown reason ({method} {path}: {code} {text})")),
+        504 => (
+            "Timeout",
+            "the server was unable to return a response in the time allotted, but may still be processing the request"
+                .to_owned(),
+        ),
+        500.. => {
+            ("InternalError", format!("an error on the server ({text:?}) has prevented the request from succeeding"))
+        }
+        _ => (
+            "Unknown",
+            format!("the server rejected our request for an unknown reason ({method} {path}: {code} {text})"),
+        ),
     };
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": message, "code": code})
 }

@@ -61,7 +61,11 @@ impl Resource {
 
     /// The URL path of the collection.
     pub fn path(&self, namespace: Option<&str>) -> String {
-        let root = if self.group.is_empty() { format!("/api/{}", self.version) } else { format!("/apis/{}/{}", self.group, self.version) };
+        let root = if self.group.is_empty() {
+            format!("/api/{}", self.version)
+        } else {
+            format!("/apis/{}/{}", self.group, self.version)
+        };
         match namespace.filter(|n| self.namespaced && !n.is_empty()) {
             Some(namespace) => format!("{root}/namespaces/{}/{}", percent_encode(namespace), self.name),
             None => format!("{root}/{}", self.name),
@@ -119,11 +123,7 @@ impl Discovery {
         let short = |r: &&Resource| r.short_names.iter().any(|s| s == name);
         let prefix = |r: &&Resource| full(r) && !rest.is_empty() && r.group.starts_with(rest);
         let mut scoped = self.resources.iter().filter(|r| in_group(r));
-        scoped
-            .clone()
-            .find(full)
-            .or_else(|| scoped.find(short))
-            .or_else(|| self.resources.iter().find(prefix))
+        scoped.clone().find(full).or_else(|| scoped.find(short)).or_else(|| self.resources.iter().find(prefix))
     }
 
     /// The resource of a kind.
@@ -178,7 +178,9 @@ async fn fetch(client: &Client) -> Result<Documents> {
         match client.get(&format!("{root}/{name}")).await {
             Ok(list) => lists.push(list),
             // A group whose server is away must not take the others with it.
-            Err(Error::Status(status)) => eprintln!("Warning: discovery of {name} failed: {}", status["message"].as_str().unwrap_or_default()),
+            Err(Error::Status(status)) => {
+                eprintln!("Warning: discovery of {name} failed: {}", status["message"].as_str().unwrap_or_default())
+            }
             Err(other) => return Err(other),
         }
     }
@@ -194,8 +196,11 @@ fn from_aggregated(documents: &[Value]) -> Documents {
             let v = version["version"].as_str().unwrap_or_default();
             let gv = if name.is_empty() { v.to_owned() } else { format!("{name}/{v}") };
             versions.push(json!({"groupVersion": gv, "version": v}));
-            let resources: Vec<Value> = version["resources"].as_array().into_iter().flatten().flat_map(resource_entries).collect();
-            lists.push(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv, "resources": resources}));
+            let resources: Vec<Value> =
+                version["resources"].as_array().into_iter().flatten().flat_map(resource_entries).collect();
+            lists.push(
+                json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv, "resources": resources}),
+            );
         }
         groups.push(json!({"name": name, "versions": versions, "preferredVersion": versions.first()}));
     }
@@ -215,7 +220,11 @@ fn resource_entries(r: &Value) -> Vec<Value> {
     }
     let mut all = vec![entry];
     for sub in r["subresources"].as_array().into_iter().flatten() {
-        let name = format!("{}/{}", r["resource"].as_str().unwrap_or_default(), sub["subresource"].as_str().unwrap_or_default());
+        let name = format!(
+            "{}/{}",
+            r["resource"].as_str().unwrap_or_default(),
+            sub["subresource"].as_str().unwrap_or_default()
+        );
         all.push(json!({
             "name": name, "singularName": "", "namespaced": namespaced, "kind": sub["responseKind"]["kind"].as_str().unwrap_or_default(),
             "verbs": sub["verbs"].as_array().cloned().unwrap_or_default(),
@@ -228,7 +237,12 @@ fn from_documents(documents: &Documents) -> Discovery {
     let mut discovery = Discovery::default();
     for group in documents.groups["groups"].as_array().into_iter().flatten() {
         let preferred = group["preferredVersion"]["version"].as_str().unwrap_or_default();
-        let mut versions: Vec<String> = group["versions"].as_array().into_iter().flatten().filter_map(|v| v["version"].as_str().map(str::to_owned)).collect();
+        let mut versions: Vec<String> = group["versions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|v| v["version"].as_str().map(str::to_owned))
+            .collect();
         versions.sort_by_key(|v| v != preferred);
         let name = group["name"].as_str().unwrap_or_default().to_owned();
         for version in &versions {
@@ -244,9 +258,11 @@ fn from_documents(documents: &Documents) -> Discovery {
 
 fn resource(entry: &Value, group: &str, version: &str) -> Option<Resource> {
     let name = entry["name"].as_str().filter(|n| !n.contains('/'))?;
-    let strings = |key: &str| entry[key].as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect();
+    let strings =
+        |key: &str| entry[key].as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect();
     let kind = entry["kind"].as_str()?.to_owned();
-    let singular = entry["singularName"].as_str().filter(|s| !s.is_empty()).map_or_else(|| kind.to_lowercase(), str::to_owned);
+    let singular =
+        entry["singularName"].as_str().filter(|s| !s.is_empty()).map_or_else(|| kind.to_lowercase(), str::to_owned);
     Some(Resource {
         group: group.to_owned(),
         version: version.to_owned(),
@@ -261,7 +277,8 @@ fn resource(entry: &Value, group: &str, version: &str) -> Option<Resource> {
 }
 
 fn directory(cache: &Path, host: &str) -> PathBuf {
-    let safe: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '.') { c } else { '_' }).collect();
+    let safe: String =
+        host.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '.') { c } else { '_' }).collect();
     cache.join("discovery").join(safe)
 }
 
@@ -273,7 +290,8 @@ fn read_fresh(path: &Path) -> Option<Value> {
 fn read_cache(dir: &Path) -> Option<Discovery> {
     let groups = read_fresh(&dir.join("servergroups.json"))?;
     let versions = groups["groups"].as_array()?.iter().flat_map(|g| g["versions"].as_array().into_iter().flatten());
-    let lists: Option<Vec<Value>> = versions.map(|v| read_fresh(&dir.join(v["groupVersion"].as_str()?).join("serverresources.json"))).collect();
+    let lists: Option<Vec<Value>> =
+        versions.map(|v| read_fresh(&dir.join(v["groupVersion"].as_str()?).join("serverresources.json"))).collect();
     Some(Discovery { cached: true, ..from_documents(&Documents { groups: groups.clone(), lists: lists? }) })
 }
 
@@ -336,14 +354,19 @@ mod tests {
             assert_eq!(got.as_deref(), want, "{word}");
         }
         assert_eq!(discovery.category("all").len(), 5);
-        assert_eq!(discovery.of_kind("apps/v1", "Deployment").map(|r| r.object_name("w")).as_deref(), Some("deployment.apps/w"));
+        assert_eq!(
+            discovery.of_kind("apps/v1", "Deployment").map(|r| r.object_name("w")).as_deref(),
+            Some("deployment.apps/w")
+        );
     }
 
     #[test]
     fn the_cache_gives_back_what_was_put_in() {
         let dir = tempfile::tempdir().unwrap();
-        let documents = from_aggregated(&[json!({"items": [{"metadata": {"name": "apps"}, "versions": [{"version": "v1", "resources": [
-            {"resource": "deployments", "responseKind": {"kind": "Deployment"}, "scope": "Namespaced", "verbs": ["get"]}]}]}]})]);
+        let documents = from_aggregated(&[
+            json!({"items": [{"metadata": {"name": "apps"}, "versions": [{"version": "v1", "resources": [
+            {"resource": "deployments", "responseKind": {"kind": "Deployment"}, "scope": "Namespaced", "verbs": ["get"]}]}]}]}),
+        ]);
         write_cache(dir.path(), &documents).unwrap();
         let read = read_cache(dir.path()).unwrap();
         assert_eq!(Discovery { cached: false, ..read }, from_documents(&documents));

@@ -88,9 +88,10 @@ impl Error {
             Error::Plain(message) if message.starts_with("error: ") => (message.clone(), 1),
             Error::Plain(message) => (format!("error: {message}"), 1),
             Error::Verbatim(message) => (message.clone(), 1),
-            Error::Refused(host) => {
-                (format!("The connection to the server {host} was refused - did you specify the right host or port?"), 1)
-            }
+            Error::Refused(host) => (
+                format!("The connection to the server {host} was refused - did you specify the right host or port?"),
+                1,
+            ),
             Error::Unreachable(why) => (format!("Unable to connect to the server: {why}"), 1),
             Error::Many(errors) => (errors.iter().map(|e| e.report().0).collect::<Vec<_>>().join("\n"), 1),
             Error::Exit(code, message) => (message.clone(), *code),
@@ -173,13 +174,22 @@ mod tests {
         for (error, said) in [
             (Error::Status(Box::new(not_found)), "Error from server (NotFound): pods \"x\" not found"),
             (Error::Plain("no".into()), "error: no"),
-            (Error::Status(Box::new(invalid(json!([cause("spec")])))), "The Pod \"p\" is invalid: spec: Required value"),
+            (
+                Error::Status(Box::new(invalid(json!([cause("spec")])))),
+                "The Pod \"p\" is invalid: spec: Required value",
+            ),
             (
                 Error::Status(Box::new(invalid(json!([cause("a"), cause("b"), cause("a")])))),
                 "The Pod \"p\" is invalid: \n* a: Required value\n* b: Required value",
             ),
-            (Error::Status(Box::new(json!({"reason": "Unauthorized", "message": "Unauthorized"}))), "error: You must be logged in to the server (Unauthorized)"),
-            (Error::Refused("h:1".into()), "The connection to the server h:1 was refused - did you specify the right host or port?"),
+            (
+                Error::Status(Box::new(json!({"reason": "Unauthorized", "message": "Unauthorized"}))),
+                "error: You must be logged in to the server (Unauthorized)",
+            ),
+            (
+                Error::Refused("h:1".into()),
+                "The connection to the server h:1 was refused - did you specify the right host or port?",
+            ),
         ] {
             assert_eq!(error.report(), (said.to_owned(), 1));
         }

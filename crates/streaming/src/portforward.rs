@@ -35,11 +35,7 @@ impl Forwarder {
     pub fn start(io: impl Io + 'static) -> Result<Self, SpdyError> {
         let io: BoxedIo = Box::new(io);
         let connection = Connection::start(io, Side::Client)?;
-        Ok(Self {
-            opener: connection.opener(),
-            connection,
-            requests: AtomicU32::new(0),
-        })
+        Ok(Self { opener: connection.opener(), connection, requests: AtomicU32::new(0) })
     }
 
     /// Whether the connection to the cluster has ended.
@@ -65,22 +61,13 @@ impl Forwarder {
 }
 
 fn headers(kind: &str, port: u16, request: u32) -> Headers {
-    [
-        ("streamtype", kind.to_owned()),
-        ("port", port.to_string()),
-        ("requestid", request.to_string()),
-    ]
-    .into_iter()
-    .map(|(k, v)| (k.to_owned(), v))
-    .collect()
+    [("streamtype", kind.to_owned()), ("port", port.to_string()), ("requestid", request.to_string())]
+        .into_iter()
+        .map(|(k, v)| (k.to_owned(), v))
+        .collect()
 }
 
-async fn carry(
-    opener: Opener,
-    local: impl Io,
-    port: u16,
-    request: u32,
-) -> Result<(), ForwardError> {
+async fn carry(opener: Opener, local: impl Io, port: u16, request: u32) -> Result<(), ForwardError> {
     let mut error = opener.open(headers("error", port, request)).await?;
     error.writer.close().await?;
     let mut data = opener.open(headers("data", port, request)).await?;
@@ -117,13 +104,7 @@ async fn carry(
         Err(lost) = out => return Err(lost.into()),
     };
     let _reset = data.writer.close().await;
-    if text.is_empty() {
-        Ok(())
-    } else {
-        Err(ForwardError::Remote(
-            String::from_utf8_lossy(&text).into_owned(),
-        ))
-    }
+    if text.is_empty() { Ok(()) } else { Err(ForwardError::Remote(String::from_utf8_lossy(&text).into_owned())) }
 }
 
 #[cfg(test)]
@@ -144,11 +125,7 @@ mod tests {
                 data.writer.write(bytes).await.unwrap();
             }
             data.writer.close().await.unwrap();
-            error
-                .writer
-                .write(Bytes::from_static(b"it broke"))
-                .await
-                .unwrap();
+            error.writer.write(Bytes::from_static(b"it broke")).await.unwrap();
             error.writer.close().await.unwrap();
         };
         let talk = async {

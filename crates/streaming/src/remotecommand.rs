@@ -47,12 +47,7 @@ impl Options {
                 .any(|(k, v)| k == name && matches!(v, "1" | "true" | "t" | "T" | "TRUE" | "True"))
         };
         let tty = flag("tty");
-        Self {
-            stdin: flag("stdin"),
-            stdout: flag("stdout"),
-            stderr: flag("stderr") && !tty,
-            tty,
-        }
+        Self { stdin: flag("stdin"), stdout: flag("stdout"), stderr: flag("stderr") && !tty, tty }
     }
 }
 
@@ -144,40 +139,16 @@ pub async fn spdy_client(io: BoxedIo, options: Options) -> Result<Session, Sessi
     let open = |kind: &'static str| connection.opener_with(kind);
     let error = open("error").await?;
     error.writer.close().await?;
-    let stdin = if options.stdin {
-        Some(Writer::Spdy(open("stdin").await?.writer))
-    } else {
-        None
-    };
-    let stdout = if options.stdout {
-        Some(open("stdout").await?.reader)
-    } else {
-        None
-    };
-    let stderr = if options.stderr && !options.tty {
-        Some(open("stderr").await?.reader)
-    } else {
-        None
-    };
-    let resize = if options.tty {
-        Some(Writer::Spdy(open("resize").await?.writer))
-    } else {
-        None
-    };
-    Ok(Session {
-        stdin,
-        stdout,
-        stderr,
-        error: error.reader,
-        resize,
-        transport: Transport::Spdy(connection),
-    })
+    let stdin = if options.stdin { Some(Writer::Spdy(open("stdin").await?.writer)) } else { None };
+    let stdout = if options.stdout { Some(open("stdout").await?.reader) } else { None };
+    let stderr = if options.stderr && !options.tty { Some(open("stderr").await?.reader) } else { None };
+    let resize = if options.tty { Some(Writer::Spdy(open("resize").await?.writer)) } else { None };
+    Ok(Session { stdin, stdout, stderr, error: error.reader, resize, transport: Transport::Spdy(connection) })
 }
 
 impl Connection {
     async fn opener_with(&self, kind: &str) -> Result<spdy::Stream, SpdyError> {
-        self.open([("streamtype".to_owned(), kind.to_owned())].into())
-            .await
+        self.open([("streamtype".to_owned(), kind.to_owned())].into()).await
     }
 }
 
@@ -186,29 +157,18 @@ pub async fn websocket_client(io: BoxedIo, protocol: &str, options: Options) -> 
     let mut channels = Channels::start(io, Role::Client, protocol, &[STDOUT, STDERR, ERROR]).await;
     let error = channels.reader(ERROR).unwrap_or_else(|| mpsc::channel(1).1);
     Session {
-        stdin: options
-            .stdin
-            .then(|| Writer::WebSocket(channels.writer(STDIN))),
+        stdin: options.stdin.then(|| Writer::WebSocket(channels.writer(STDIN))),
         stdout: channels.reader(STDOUT).filter(|_| options.stdout),
-        stderr: channels
-            .reader(STDERR)
-            .filter(|_| options.stderr && !options.tty),
+        stderr: channels.reader(STDERR).filter(|_| options.stderr && !options.tty),
         error,
-        resize: options
-            .tty
-            .then(|| Writer::WebSocket(channels.writer(RESIZE))),
+        resize: options.tty.then(|| Writer::WebSocket(channels.writer(RESIZE))),
         transport: Transport::WebSocket(channels),
     }
 }
 
 /// Joins a WebSocket `v5` client to a SPDY session with the kubelet; returns when the process's status has been passed on.
 /// `backend` is the SPDY connection, or the `Status` that says why there is none.
-pub async fn translate(
-    client: BoxedIo,
-    protocol: &str,
-    options: Options,
-    backend: Result<BoxedIo, Value>,
-) {
+pub async fn translate(client: BoxedIo, protocol: &str, options: Options, backend: Result<BoxedIo, Value>) {
     let mut channels = Channels::start(client, Role::Server, protocol, &[STDIN, RESIZE]).await;
     // An empty message tells the client that the connection stands.
     let first = if options.stdout {
@@ -236,30 +196,17 @@ pub async fn translate(
 }
 
 async fn relay(channels: &mut Channels, session: Session) -> Value {
-    let Session {
-        stdin,
-        stdout,
-        stderr,
-        mut error,
-        resize,
-        transport,
-    } = session;
+    let Session { stdin, stdout, stderr, mut error, resize, transport } = session;
     let (from_stdin, from_resize) = (channels.reader(STDIN), channels.reader(RESIZE));
     let input = async {
         tokio::join!(copy(from_stdin, stdin), copy(from_resize, resize));
         // The end of the input does not end the session.
         std::future::pending::<()>().await;
     };
-    let (to_stdout, to_stderr) = (
-        Some(Writer::WebSocket(channels.writer(STDOUT))),
-        Some(Writer::WebSocket(channels.writer(STDERR))),
-    );
+    let (to_stdout, to_stderr) =
+        (Some(Writer::WebSocket(channels.writer(STDOUT))), Some(Writer::WebSocket(channels.writer(STDERR))));
     let output = async {
-        let (_, _, status) = tokio::join!(
-            copy(stdout, to_stdout),
-            copy(stderr, to_stderr),
-            read_status(&mut error)
-        );
+        let (_, _, status) = tokio::join!(copy(stdout, to_stdout), copy(stderr, to_stderr), read_status(&mut error));
         status
     };
     let status = tokio::select! {
@@ -298,10 +245,7 @@ pub async fn read_status(error: &mut Reader) -> Value {
     if text.is_empty() {
         return json!({"metadata": {}, "status": "Success"});
     }
-    internal_error(&format!(
-        "error stream protocol error: {}",
-        String::from_utf8_lossy(&text)
-    ))
+    internal_error(&format!("error stream protocol error: {}", String::from_utf8_lossy(&text)))
 }
 
 /// A `Status` for a failure inside the proxy.
@@ -322,10 +266,7 @@ pub fn exit_code(status: &Value) -> Option<i32> {
         return None;
     }
     let causes = status["details"]["causes"].as_array()?;
-    causes.iter().find(|c| c["reason"] == "ExitCode")?["message"]
-        .as_str()?
-        .parse()
-        .ok()
+    causes.iter().find(|c| c["reason"] == "ExitCode")?["message"].as_str()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -344,19 +285,11 @@ mod tests {
         while let Some(bytes) = stdin.reader.recv().await {
             by_type["stdout"].writer.write(bytes).await.unwrap();
         }
-        by_type["stderr"]
-            .writer
-            .write(Bytes::from_static(b"err"))
-            .await
-            .unwrap();
+        by_type["stderr"].writer.write(Bytes::from_static(b"err")).await.unwrap();
         by_type["stdout"].writer.close().await.unwrap();
         by_type["stderr"].writer.close().await.unwrap();
         let status = json!({"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": [{"reason": "ExitCode", "message": "3"}]}});
-        by_type["error"]
-            .writer
-            .write(Bytes::from(status.to_string()))
-            .await
-            .unwrap();
+        by_type["error"].writer.write(Bytes::from(status.to_string())).await.unwrap();
         by_type["error"].writer.close().await.unwrap();
         connection.close().await;
     }
@@ -387,19 +320,12 @@ mod tests {
         );
     }
 
-    const ALL: Options = Options {
-        stdin: true,
-        stdout: true,
-        stderr: true,
-        tty: false,
-    };
+    const ALL: Options = Options { stdin: true, stdout: true, stderr: true, tty: false };
 
     #[tokio::test]
     async fn spdy_exec() {
         let (a, b) = tokio::io::duplex(100);
-        tokio::join!(fake_kubelet(Box::new(b), 4), async {
-            drive(spdy_client(Box::new(a), ALL).await.unwrap()).await
-        });
+        tokio::join!(fake_kubelet(Box::new(b), 4), async { drive(spdy_client(Box::new(a), ALL).await.unwrap()).await });
     }
 
     #[tokio::test]
@@ -416,35 +342,21 @@ mod tests {
     #[tokio::test]
     async fn a_missing_backend_is_reported_on_the_error_channel() {
         let (a, b) = tokio::io::duplex(100);
-        let (_, status) = tokio::join!(
-            translate(
-                Box::new(b),
-                crate::websocket::V5,
-                ALL,
-                Err(internal_error("no node"))
-            ),
-            async {
+        let (_, status) =
+            tokio::join!(translate(Box::new(b), crate::websocket::V5, ALL, Err(internal_error("no node"))), async {
                 let mut session = websocket_client(Box::new(a), crate::websocket::V5, ALL).await;
                 read_status(&mut session.error).await
-            }
-        );
+            });
         assert_eq!(status["message"], "Internal error occurred: no node");
         assert_eq!(exit_code(&status), None);
     }
 
     #[test]
     fn options_from_query() {
-        assert_eq!(
-            Options::from_query("command=ls&stdin=true&stdout=1&stderr=true"),
-            ALL
-        );
+        assert_eq!(Options::from_query("command=ls&stdin=true&stdout=1&stderr=true"), ALL);
         assert_eq!(
             Options::from_query("stdout=true&stderr=true&tty=true"),
-            Options {
-                stdout: true,
-                tty: true,
-                ..Options::default()
-            }
+            Options { stdout: true, tty: true, ..Options::default() }
         );
     }
 }

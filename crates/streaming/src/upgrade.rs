@@ -54,11 +54,7 @@ pub fn is_upgrade_request(headers: &HeaderMap) -> bool {
 /// The protocol that the headers ask to switch to, in lower case.
 pub fn requested_protocol(headers: &HeaderMap) -> Option<String> {
     is_upgrade_request(headers).then_some(())?;
-    headers
-        .get(UPGRADE)?
-        .to_str()
-        .ok()
-        .map(str::to_ascii_lowercase)
+    headers.get(UPGRADE)?.to_str().ok().map(str::to_ascii_lowercase)
 }
 
 /// Copies bytes both ways until both sides have ended. An end of one direction is passed on as an end of that direction only, so that a
@@ -81,18 +77,14 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io))
-        .await
-        .map_err(UpgradeError::Http)?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(io)).await.map_err(UpgradeError::Http)?;
     tasks.spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "proxied connection ended");
         }
     });
-    sender
-        .send_request(request)
-        .await
-        .map_err(UpgradeError::Http)
+    sender.send_request(request).await.map_err(UpgradeError::Http)
 }
 
 /// Sends an upgrade request over `io`; returns the answer's headers and the raw connection when the other side switches protocols.
@@ -110,26 +102,14 @@ where
 }
 
 /// The raw connection behind a `101 Switching Protocols` answer; any other answer is an error that carries its body.
-pub async fn switched(
-    response: Response<hyper::body::Incoming>,
-) -> Result<(HeaderMap, BoxedIo), UpgradeError> {
+pub async fn switched(response: Response<hyper::body::Incoming>) -> Result<(HeaderMap, BoxedIo), UpgradeError> {
     let status = response.status();
     if status != StatusCode::SWITCHING_PROTOCOLS {
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(UpgradeError::Http)?
-            .to_bytes();
-        return Err(UpgradeError::Rejected {
-            status,
-            message: String::from_utf8_lossy(&body).trim().to_owned(),
-        });
+        let body = response.into_body().collect().await.map_err(UpgradeError::Http)?.to_bytes();
+        return Err(UpgradeError::Rejected { status, message: String::from_utf8_lossy(&body).trim().to_owned() });
     }
     let headers = response.headers().clone();
-    let upgraded = hyper::upgrade::on(response)
-        .await
-        .map_err(UpgradeError::Http)?;
+    let upgraded = hyper::upgrade::on(response).await.map_err(UpgradeError::Http)?;
     Ok((headers, Box::new(TokioIo::new(upgraded))))
 }
 
@@ -137,18 +117,13 @@ pub async fn switched(
 pub fn accept<B>(
     request: &mut Request<B>,
     protocol: &str,
-) -> (
-    http::response::Builder,
-    impl Future<Output = Result<BoxedIo, hyper::Error>> + Send + use<B>,
-) {
+) -> (http::response::Builder, impl Future<Output = Result<BoxedIo, hyper::Error>> + Send + use<B>) {
     let upgrade = hyper::upgrade::on(request);
     let response = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(CONNECTION, HeaderValue::from_static("Upgrade"))
         .header(UPGRADE, protocol);
-    (response, async move {
-        upgrade.await.map(|u| Box::new(TokioIo::new(u)) as BoxedIo)
-    })
+    (response, async move { upgrade.await.map(|u| Box::new(TokioIo::new(u)) as BoxedIo) })
 }
 
 /// Headers that belong to one hop and are not passed on by a proxy (RFC 9110, 7.6.1).
@@ -200,9 +175,7 @@ where
         return Ok(response.map(BodyExt::boxed));
     }
     let Some(client) = client else {
-        return Err(UpgradeError::Protocol(
-            "the answer switched protocols unasked".to_owned(),
-        ));
+        return Err(UpgradeError::Protocol("the answer switched protocols unasked".to_owned()));
     };
     let backend = hyper::upgrade::on(&mut response);
     tasks.spawn(async move {
@@ -223,28 +196,15 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)))
-            .collect()
+        pairs.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
     }
 
     #[test]
     fn upgrade_is_recognised() {
-        assert!(is_upgrade_request(&headers(&[(
-            "connection",
-            "keep-alive, Upgrade"
-        )])));
-        assert!(!is_upgrade_request(&headers(&[
-            ("connection", "keep-alive"),
-            ("upgrade", "SPDY/3.1")
-        ])));
+        assert!(is_upgrade_request(&headers(&[("connection", "keep-alive, Upgrade")])));
+        assert!(!is_upgrade_request(&headers(&[("connection", "keep-alive"), ("upgrade", "SPDY/3.1")])));
         assert_eq!(
-            requested_protocol(&headers(&[
-                ("connection", "Upgrade"),
-                ("upgrade", "SPDY/3.1")
-            ]))
-            .as_deref(),
+            requested_protocol(&headers(&[("connection", "Upgrade"), ("upgrade", "SPDY/3.1")])).as_deref(),
             Some("spdy/3.1")
         );
     }
@@ -260,14 +220,7 @@ mod tests {
         ]);
         let mut plain = h.clone();
         strip_hop_by_hop(&mut h, true);
-        assert_eq!(
-            h,
-            headers(&[
-                ("connection", "x-private, upgrade"),
-                ("upgrade", "a"),
-                ("accept", "y")
-            ])
-        );
+        assert_eq!(h, headers(&[("connection", "x-private, upgrade"), ("upgrade", "a"), ("accept", "y")]));
         strip_hop_by_hop(&mut plain, false);
         assert_eq!(plain, headers(&[("accept", "y")]));
     }

@@ -10,8 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use http::header::{
-    HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION,
+    HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +18,8 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+pub use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::upgrade::{BoxedIo, UpgradeError};
 
@@ -62,19 +62,11 @@ pub fn offered(headers: &HeaderMap) -> Vec<String> {
 }
 
 /// Adds the headers of a WebSocket request; returns the key, for [`check_accept`].
-pub fn request_headers(
-    headers: &mut HeaderMap,
-    protocols: &[&str],
-) -> Result<String, UpgradeError> {
+pub fn request_headers(headers: &mut HeaderMap, protocols: &[&str]) -> Result<String, UpgradeError> {
     let key = generate_key();
-    let value = |v: &str| {
-        HeaderValue::from_str(v)
-            .map_err(|_| UpgradeError::Protocol("bad WebSocket header".to_owned()))
-    };
-    headers.insert(
-        http::header::CONNECTION,
-        HeaderValue::from_static("Upgrade"),
-    );
+    let value =
+        |v: &str| HeaderValue::from_str(v).map_err(|_| UpgradeError::Protocol("bad WebSocket header".to_owned()));
+    headers.insert(http::header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(http::header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     headers.insert(SEC_WEBSOCKET_KEY, value(&key)?);
@@ -84,50 +76,31 @@ pub fn request_headers(
 
 /// Checks the answer to a WebSocket request; returns the chosen subprotocol.
 pub fn check_accept(headers: &HeaderMap, key: &str) -> Result<String, UpgradeError> {
-    let accept = headers
-        .get(SEC_WEBSOCKET_ACCEPT)
-        .and_then(|v| v.to_str().ok());
+    let accept = headers.get(SEC_WEBSOCKET_ACCEPT).and_then(|v| v.to_str().ok());
     if accept != Some(derive_accept_key(key.as_bytes()).as_str()) {
-        return Err(UpgradeError::Protocol(
-            "the answer does not match the WebSocket key".to_owned(),
-        ));
+        return Err(UpgradeError::Protocol("the answer does not match the WebSocket key".to_owned()));
     }
-    match headers
-        .get(SEC_WEBSOCKET_PROTOCOL)
-        .and_then(|v| v.to_str().ok())
-    {
+    match headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|v| v.to_str().ok()) {
         Some(protocol) => Ok(protocol.to_owned()),
-        None => Err(UpgradeError::Protocol(
-            "the server chose no subprotocol".to_owned(),
-        )),
+        None => Err(UpgradeError::Protocol("the server chose no subprotocol".to_owned())),
     }
 }
 
 /// The headers with which a server answers a WebSocket request, beside those of any upgrade.
 pub fn accept_headers(request: &HeaderMap, protocol: &str) -> Result<HeaderMap, UpgradeError> {
     let Some(key) = request.get(SEC_WEBSOCKET_KEY) else {
-        return Err(UpgradeError::Protocol(
-            "the WebSocket request has no key".to_owned(),
-        ));
+        return Err(UpgradeError::Protocol("the WebSocket request has no key".to_owned()));
     };
-    let value = |v: &str| {
-        HeaderValue::from_str(v)
-            .map_err(|_| UpgradeError::Protocol("bad WebSocket header".to_owned()))
-    };
+    let value =
+        |v: &str| HeaderValue::from_str(v).map_err(|_| UpgradeError::Protocol("bad WebSocket header".to_owned()));
     let mut headers = HeaderMap::new();
-    headers.insert(
-        SEC_WEBSOCKET_ACCEPT,
-        value(&derive_accept_key(key.as_bytes()))?,
-    );
+    headers.insert(SEC_WEBSOCKET_ACCEPT, value(&derive_accept_key(key.as_bytes()))?);
     headers.insert(SEC_WEBSOCKET_PROTOCOL, value(protocol)?);
     Ok(headers)
 }
 
 fn config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .max_message_size(Some(16 << 20))
-        .read_buffer_size(32 << 10)
-        .write_buffer_size(0)
+    WebSocketConfig::default().max_message_size(Some(16 << 20)).read_buffer_size(32 << 10).write_buffer_size(0)
 }
 
 /// Writes messages of one channel.
@@ -146,10 +119,7 @@ impl ChannelWriter {
             let mut message = BytesMut::with_capacity(part.len() + 1);
             message.extend_from_slice(&[self.channel]);
             message.extend_from_slice(&part);
-            self.messages
-                .send(Message::Binary(message.freeze()))
-                .await
-                .map_err(|_| WebSocketError::Closed)?;
+            self.messages.send(Message::Binary(message.freeze())).await.map_err(|_| WebSocketError::Closed)?;
             if data.is_empty() {
                 return Ok(());
             }
@@ -162,10 +132,7 @@ impl ChannelWriter {
             return Ok(());
         }
         let message = Message::Binary(Bytes::copy_from_slice(&[CLOSE_CHANNEL, self.channel]));
-        self.messages
-            .send(message)
-            .await
-            .map_err(|_| WebSocketError::Closed)
+        self.messages.send(message).await.map_err(|_| WebSocketError::Closed)
     }
 }
 
@@ -204,13 +171,7 @@ impl Channels {
                 tracing::debug!(%error, "WebSocket reader ended");
             }
         });
-        Self {
-            half_close,
-            messages,
-            readers,
-            written,
-            tasks,
-        }
+        Self { half_close, messages, readers, written, tasks }
     }
 
     /// The reading side of a channel named at the start; it can be taken once.
@@ -220,19 +181,13 @@ impl Channels {
 
     /// The writing side of a channel.
     pub fn writer(&self, channel: u8) -> ChannelWriter {
-        ChannelWriter {
-            channel,
-            half_close: self.half_close,
-            messages: self.messages.clone(),
-        }
+        ChannelWriter { channel, half_close: self.half_close, messages: self.messages.clone() }
     }
 
     /// Sends what is queued and a close message, and ends the connection.
     pub async fn close(mut self) {
         if self.messages.send(Message::Close(None)).await.is_ok()
-            && tokio::time::timeout(Duration::from_secs(5), &mut self.written)
-                .await
-                .is_err()
+            && tokio::time::timeout(Duration::from_secs(5), &mut self.written).await.is_err()
         {
             tracing::debug!("WebSocket closed with messages unsent");
         }
@@ -248,8 +203,7 @@ async fn write_messages(
     mut queue: mpsc::Receiver<Message>,
     ping: bool,
 ) -> Result<(), WsError> {
-    let mut pings =
-        tokio::time::interval_at(tokio::time::Instant::now() + PING_PERIOD, PING_PERIOD);
+    let mut pings = tokio::time::interval_at(tokio::time::Instant::now() + PING_PERIOD, PING_PERIOD);
     loop {
         tokio::select! {
             message = queue.recv() => match message {
@@ -304,8 +258,7 @@ pub async fn pump(io: BoxedIo, role: Role, raw: impl crate::upgrade::Io) {
     let (mut read, mut write) = tokio::io::split(raw);
     let out = async {
         let mut buffer = BytesMut::with_capacity(MAX_PIECE);
-        let mut pings =
-            tokio::time::interval_at(tokio::time::Instant::now() + PING_PERIOD, PING_PERIOD);
+        let mut pings = tokio::time::interval_at(tokio::time::Instant::now() + PING_PERIOD, PING_PERIOD);
         loop {
             buffer.reserve(MAX_PIECE);
             tokio::select! {

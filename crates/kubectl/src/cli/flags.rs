@@ -69,8 +69,12 @@ impl Flag {
 
     fn check(&self, value: &str) -> std::result::Result<(), String> {
         let why = match self.kind {
-            Kind::Bool if parse_bool(value).is_none() => format!("strconv.ParseBool: parsing {value:?}: invalid syntax"),
-            Kind::Int if value.parse::<i64>().is_err() => format!("strconv.ParseInt: parsing {value:?}: invalid syntax"),
+            Kind::Bool if parse_bool(value).is_none() => {
+                format!("strconv.ParseBool: parsing {value:?}: invalid syntax")
+            }
+            Kind::Int if value.parse::<i64>().is_err() => {
+                format!("strconv.ParseInt: parsing {value:?}: invalid syntax")
+            }
             Kind::Duration if parse_duration(value).is_none() => format!("time: invalid duration {value:?}"),
             _ => return Ok(()),
         };
@@ -161,7 +165,12 @@ impl Parsed {
     }
 
     /// Reads bundled one-letter flags: `-it`, `-nkube-system`, `-n kube-system`, `-n=kube-system`.
-    fn bundle<'a>(&mut self, flags: &[Flag], word: &str, rest: &mut impl Iterator<Item = &'a String>) -> std::result::Result<(), String> {
+    fn bundle<'a>(
+        &mut self,
+        flags: &[Flag],
+        word: &str,
+        rest: &mut impl Iterator<Item = &'a String>,
+    ) -> std::result::Result<(), String> {
         for (at, letter) in word.char_indices() {
             let flag = flags
                 .iter()
@@ -175,7 +184,8 @@ impl Parsed {
                 Some(bare) => self.set(flag, bare.to_owned())?,
                 None if !tail.is_empty() => return self.set(flag, tail.to_owned()),
                 None => {
-                    let value = rest.next().cloned().ok_or_else(|| format!("flag needs an argument: {letter:?} in -{word}"))?;
+                    let value =
+                        rest.next().cloned().ok_or_else(|| format!("flag needs an argument: {letter:?} in -{word}"))?;
                     return self.set(flag, value);
                 }
             }
@@ -250,9 +260,17 @@ mod tests {
     use super::*;
 
     fn table() -> Vec<Flag> {
-        ["namespace,n string -", "stdin,i bool false", "tty,t bool false", "tail int -1", "filename,f array -", "dry-run string?unchanged none", "timeout duration 0s"]
-            .map(Flag::parse)
-            .to_vec()
+        [
+            "namespace,n string -",
+            "stdin,i bool false",
+            "tty,t bool false",
+            "tail int -1",
+            "filename,f array -",
+            "dry-run string?unchanged none",
+            "timeout duration 0s",
+        ]
+        .map(Flag::parse)
+        .to_vec()
     }
 
     fn parse(line: &str) -> std::result::Result<Parsed, String> {
@@ -268,7 +286,10 @@ mod tests {
         assert!(p.bool("stdin") && p.bool("tty") && p.changed("tty"));
         assert_eq!((p.text("dry-run"), p.dash), ("unchanged", Some(1)));
         assert_eq!(p.args, ["pod", "ls", "-n"]);
-        assert_eq!((p.array("filename"), p.list("filename")), (&["a".to_owned(), "b,c".to_owned()][..], vec!["a".into(), "b".into(), "c".into()]));
+        assert_eq!(
+            (p.array("filename"), p.list("filename")),
+            (&["a".to_owned(), "b,c".to_owned()][..], vec!["a".into(), "b".into(), "c".into()])
+        );
         assert_eq!((p.int("tail"), p.duration("timeout")), (-1, Duration::ZERO));
     }
 
@@ -288,7 +309,15 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, want) in [("1h30m", Some(5400.0)), ("250ms", Some(0.25)), ("0", Some(0.0)), ("1.5s", Some(1.5)), ("5", None), ("x", None), ("", None)] {
+        for (text, want) in [
+            ("1h30m", Some(5400.0)),
+            ("250ms", Some(0.25)),
+            ("0", Some(0.0)),
+            ("1.5s", Some(1.5)),
+            ("5", None),
+            ("x", None),
+            ("", None),
+        ] {
             assert_eq!(parse_duration(text).map(|d| d.as_secs_f64()), want, "{text}");
         }
     }

@@ -46,7 +46,10 @@ pub(super) fn command(specs: &[Spec], spec: &Spec) -> String {
     }
     text.push_str(&format!("\nUsage:\n  kubectl {}\n\n", spec.usage));
     if !subcommands.is_empty() {
-        text.push_str(&format!("Use \"kubectl {} <command> --help\" for more information about a given command.\n", spec.path));
+        text.push_str(&format!(
+            "Use \"kubectl {} <command> --help\" for more information about a given command.\n",
+            spec.path
+        ));
     }
     text.push_str(FOOTER);
     text
@@ -75,10 +78,7 @@ fn flag_list(lines: &[&'static str]) -> String {
 /// Command names that look like `word` (cobra's rule: distance at most 2, or a common beginning).
 pub(super) fn suggestions(specs: &[Spec], word: &str) -> Vec<&'static str> {
     let lower = word.to_lowercase();
-    children(specs, "")
-        .map(|s| s.path)
-        .filter(|name| distance(&lower, name) <= 2 || name.starts_with(&lower))
-        .collect()
+    children(specs, "").map(|s| s.path).filter(|name| distance(&lower, name) <= 2 || name.starts_with(&lower)).collect()
 }
 
 fn distance(a: &str, b: &str) -> usize {

@@ -152,7 +152,11 @@ fn group(specs: &[Spec], spec: &Spec, parsed: &Parsed) -> Result<()> {
     }
     crate::out(&help::command(specs, spec));
     // Upstream ends with 1 where a group was called without its command, for most groups.
-    if matches!(spec.path, "certificate" | "create secret" | "create service") { Ok(()) } else { Err(Error::Exit(1, String::new())) }
+    if matches!(spec.path, "certificate" | "create secret" | "create service") {
+        Ok(())
+    } else {
+        Err(Error::Exit(1, String::new()))
+    }
 }
 
 fn without_command(specs: &[Spec], rest: Vec<String>, wants_help: bool) -> Result<()> {

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::kubeconfig::Settings;
 
 /// Where distributions keep the authorities that the system trusts.
-const SYSTEM_ROOTS: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+const SYSTEM_ROOTS: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 fn broken(what: &str, error: impl std::fmt::Display) -> Error {
     Error::Plain(format!("unable to load {what}: {error}"))
@@ -20,7 +21,9 @@ fn broken(what: &str, error: impl std::fmt::Display) -> Error {
 
 /// The TLS configuration for these settings.
 pub(super) fn config(settings: &Settings) -> Result<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(|e| broken("TLS", e))?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| broken("TLS", e))?;
     let builder = if settings.insecure {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
     } else {
@@ -29,7 +32,9 @@ pub(super) fn config(settings: &Settings) -> Result<ClientConfig> {
     match &settings.identity {
         None => Ok(builder.with_no_client_auth()),
         Some((certificate, key)) => {
-            let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate).collect::<std::result::Result<_, _>>().map_err(|e| broken("client certificate", e))?;
+            let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate)
+                .collect::<std::result::Result<_, _>>()
+                .map_err(|e| broken("client certificate", e))?;
             let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| broken("client key", e))?;
             builder.with_client_auth_cert(chain, key).map_err(|e| broken("client certificate", e))
         }
@@ -38,7 +43,9 @@ pub(super) fn config(settings: &Settings) -> Result<ClientConfig> {
 
 /// The configuration for servers without TLS: it trusts nobody.
 pub(super) fn unused() -> Result<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(|e| broken("TLS", e))?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| broken("TLS", e))?;
     Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
@@ -46,12 +53,15 @@ fn roots(settings: &Settings) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     if let Some(ca) = &settings.ca {
         for certificate in CertificateDer::pem_slice_iter(ca) {
-            store.add(certificate.map_err(|e| broken("certificate-authority", e))?).map_err(|e| broken("certificate-authority", e))?;
+            store
+                .add(certificate.map_err(|e| broken("certificate-authority", e))?)
+                .map_err(|e| broken("certificate-authority", e))?;
         }
         return Ok(store);
     }
     if let Some(file) = SYSTEM_ROOTS.iter().find(|f| std::path::Path::new(f).exists()) {
-        let certificates: Vec<_> = CertificateDer::pem_file_iter(file).map_err(|e| broken("system roots", e))?.flatten().collect();
+        let certificates: Vec<_> =
+            CertificateDer::pem_file_iter(file).map_err(|e| broken("system roots", e))?.flatten().collect();
         store.add_parsable_certificates(certificates);
     }
     Ok(store)

@@ -49,7 +49,11 @@ pub async fn run(cx: &Context) -> Result<()> {
         return request.watch(wanted).await;
     }
     let (parts, errors) = request.fetch(wanted).await?;
-    let printed = if request.format.is_human() { request.print_tables(parts) } else { request.print_objects(parts, !errors.is_empty()) };
+    let printed = if request.format.is_human() {
+        request.print_tables(parts)
+    } else {
+        request.print_objects(parts, !errors.is_empty())
+    };
     printed?;
     Error::collect(errors)
 }
@@ -59,7 +63,10 @@ impl Request<'_> {
         let cx = self.cx;
         if cx.flags.changed("filename") || cx.flags.opt("kustomize").is_some() {
             let infos = files::load(cx).await?;
-            return Ok(infos.into_iter().map(|i| (Wanted { resource: i.resource, name: Some(i.name) }, i.namespace)).collect());
+            return Ok(infos
+                .into_iter()
+                .map(|i| (Wanted { resource: i.resource, name: Some(i.name) }, i.namespace))
+                .collect());
         }
         if cx.args().is_empty() {
             return Err(Error::Verbatim(
@@ -188,20 +195,26 @@ impl Request<'_> {
             let part = &parts[0];
             let object = without_managed_fields(part.answer.clone(), &self.cx.flags);
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
-            out(&self.columns_or(&[(&part.resource, object.clone())]).unwrap_or_else(|| self.format.object(&object, &part.resource.object_name(name))));
+            out(&self
+                .columns_or(&[(&part.resource, object.clone())])
+                .unwrap_or_else(|| self.format.object(&object, &part.resource.object_name(name))));
             return Ok(());
         }
         let mut items: Vec<(&Resource, Value)> = Vec::new();
         for part in &parts {
             match &part.answer["items"] {
                 Value::Array(list) if part.name.is_none() => {
-                    items.extend(list.iter().map(|item| (&part.resource, Info::of_item(&part.resource, item.clone()).object)));
+                    items.extend(
+                        list.iter().map(|item| (&part.resource, Info::of_item(&part.resource, item.clone()).object)),
+                    );
                 }
                 _ => items.push((&part.resource, part.answer.clone())),
             }
         }
         if let Some(path) = &self.sort {
-            items.sort_by(|a, b| compare(path.first_values(&a.1).first().copied(), path.first_values(&b.1).first().copied()));
+            items.sort_by(|a, b| {
+                compare(path.first_values(&a.1).first().copied(), path.first_values(&b.1).first().copied())
+            });
         }
         for (_, item) in &mut items {
             *item = without_managed_fields(item.take(), &self.cx.flags);
@@ -212,11 +225,15 @@ impl Request<'_> {
         if let Some(text) = self.columns_or(&items) {
             out(&text);
         } else if matches!(self.format, Format::Name) {
-            let names: String = items.iter().map(|(r, v)| format!("{}\n", r.object_name(v["metadata"]["name"].as_str().unwrap_or_default()))).collect();
+            let names: String = items
+                .iter()
+                .map(|(r, v)| format!("{}\n", r.object_name(v["metadata"]["name"].as_str().unwrap_or_default())))
+                .collect();
             out(&names);
         } else {
             let values: Vec<Value> = items.into_iter().map(|(_, v)| v).collect();
-            let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": values});
+            let list =
+                json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": values});
             out(&self.format.object(&list, ""));
         }
         Ok(())
@@ -242,7 +259,8 @@ impl Request<'_> {
             query = query.with("fieldSelector", format!("metadata.name={name}"));
         }
         let first = list_as(self.cx, &wanted.resource, namespace, &query, 0, self.accept()).await?;
-        let mut printer = WatchPrinter { request: self, resource: &wanted.resource, widths: Vec::new(), header_printed: false };
+        let mut printer =
+            WatchPrinter { request: self, resource: &wanted.resource, widths: Vec::new(), header_printed: false };
         if let (Some(name), true) = (&wanted.name, empty(&first)) {
             // Ask for the object itself, for the right error.
             self.fetch_one(wanted, namespace).await?;
@@ -304,7 +322,11 @@ impl WatchPrinter<'_> {
             options.event = Some(kind.to_owned());
         }
         let table = as_table(self.resource, table.clone());
-        let table = if table["columnDefinitions"].as_array().is_none_or(Vec::is_empty) && self.header_printed { self.with_columns(table) } else { table };
+        let table = if table["columnDefinitions"].as_array().is_none_or(Vec::is_empty) && self.header_printed {
+            self.with_columns(table)
+        } else {
+            table
+        };
         self.header_printed = true;
         out(&tabs::align(&table::rows(&table, &options), 6, 3, &mut self.widths));
     }
@@ -319,7 +341,11 @@ impl WatchPrinter<'_> {
     fn object(&self, kind: &str, object: &Value) {
         let object = without_managed_fields(object.clone(), &self.request.cx.flags);
         let name = self.resource.object_name(object["metadata"]["name"].as_str().unwrap_or_default());
-        let shown = if self.request.cx.flags.bool("output-watch-events") { json!({"type": kind, "object": object}) } else { object };
+        let shown = if self.request.cx.flags.bool("output-watch-events") {
+            json!({"type": kind, "object": object})
+        } else {
+            object
+        };
         let text = self.request.format.object(&shown, &name);
         match self.request.format {
             Format::Yaml => out(&format!("---\n{text}")),
@@ -342,7 +368,8 @@ fn as_table(resource: &Resource, answer: Value) -> Value {
         .into_iter()
         .map(|o| {
             let info = Info::of_item(resource, o);
-            let age = crate::duration::since(info.object["metadata"]["creationTimestamp"].as_str().unwrap_or_default(), now);
+            let age =
+                crate::duration::since(info.object["metadata"]["creationTimestamp"].as_str().unwrap_or_default(), now);
             json!({"cells": [info.name, age], "object": info.object})
         })
         .collect();
@@ -357,7 +384,9 @@ fn append_rows(into: &mut Value, mut table: Value) {
 
 fn sort_rows(table: &mut Value, path: &Template) {
     if let Some(rows) = table["rows"].as_array_mut() {
-        rows.sort_by(|a, b| compare(path.first_values(&a["object"]).first().copied(), path.first_values(&b["object"]).first().copied()));
+        rows.sort_by(|a, b| {
+            compare(path.first_values(&a["object"]).first().copied(), path.first_values(&b["object"]).first().copied())
+        });
     }
 }
 

@@ -31,18 +31,24 @@ pub(super) fn credentials(settings: &mut Settings, exec: &Value, dir: &Path) -> 
         .map_err(|e| Error::Unreachable(format!("getting credentials: exec: executable {name} failed: {e}{hint}")))?;
     if !output.status.success() {
         let code = output.status.code().unwrap_or(1);
-        return Err(Error::Unreachable(format!("getting credentials: exec: executable {name} failed with exit code {code}")));
+        return Err(Error::Unreachable(format!(
+            "getting credentials: exec: executable {name} failed with exit code {code}"
+        )));
     }
     let answer: Value = serde_json::from_slice(&output.stdout)
         .map_err(|e| Error::Unreachable(format!("getting credentials: decoding stdout: {e}")))?;
     if answer["apiVersion"] != api_version || answer["kind"] != "ExecCredential" {
-        fail!("exec plugin is configured to use API version {api_version}, plugin returned version {}", answer["apiVersion"]);
+        fail!(
+            "exec plugin is configured to use API version {api_version}, plugin returned version {}",
+            answer["apiVersion"]
+        );
     }
     let status = &answer["status"];
     if let Some(token) = status["token"].as_str() {
         settings.authorization = Some(format!("Bearer {token}"));
     }
-    if let (Some(certificate), Some(key)) = (status["clientCertificateData"].as_str(), status["clientKeyData"].as_str()) {
+    if let (Some(certificate), Some(key)) = (status["clientCertificateData"].as_str(), status["clientKeyData"].as_str())
+    {
         settings.identity = Some((certificate.as_bytes().to_vec(), key.as_bytes().to_vec()));
     }
     if settings.authorization.is_none() && settings.identity.is_none() {

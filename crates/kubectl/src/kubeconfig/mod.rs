@@ -180,7 +180,10 @@ pub fn resolve(config: &Kubeconfig, flags: &Parsed) -> Result<Settings> {
     {
         return Ok(settings);
     }
-    let mut settings = Settings { namespace: context["namespace"].as_str().filter(|n| !n.is_empty()).map(str::to_owned), ..Settings::default() };
+    let mut settings = Settings {
+        namespace: context["namespace"].as_str().filter(|n| !n.is_empty()).map(str::to_owned),
+        ..Settings::default()
+    };
     resolve_cluster(&mut settings, cluster.unwrap_or(&nothing), &config.directory("clusters", &cluster_name), flags)?;
     resolve_user(&mut settings, user.unwrap_or(&nothing), &config.directory("users", &user_name), flags)?;
     Ok(settings)
@@ -214,7 +217,8 @@ fn resolve_user(settings: &mut Settings, user: &Value, dir: &Path, flags: &Parse
     if let (Some(certificate), Some(key)) = (flag_or_file("client-certificate")?, flag_or_file("client-key")?) {
         settings.identity = Some((certificate, key));
     }
-    let given = |flag: &str, key: &str| flags.opt(flag).or(user[key].as_str()).filter(|v| !v.is_empty()).map(str::to_owned);
+    let given =
+        |flag: &str, key: &str| flags.opt(flag).or(user[key].as_str()).filter(|v| !v.is_empty()).map(str::to_owned);
     let mut token = flags.opt("token").map(str::to_owned);
     if token.is_none() {
         token = match user["tokenFile"].as_str() {
@@ -234,7 +238,8 @@ fn resolve_user(settings: &mut Settings, user: &Value, dir: &Path, flags: &Parse
     }
     let mut groups = flags.array("as-group").to_vec();
     if groups.is_empty() {
-        groups = user["as-groups"].as_array().into_iter().flatten().filter_map(|g| g.as_str().map(str::to_owned)).collect();
+        groups =
+            user["as-groups"].as_array().into_iter().flatten().filter_map(|g| g.as_str().map(str::to_owned)).collect();
     }
     settings.impersonate = (given("as", "as"), given("as-uid", "as-uid"), groups);
     Ok(())
@@ -253,7 +258,11 @@ fn data_or_file(entry: &Value, key: &str, dir: &Path) -> Result<Option<Vec<u8>>>
 
 fn read_file(path: &Path, what: &str) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| {
-        let why = if e.kind() == std::io::ErrorKind::NotFound { "no such file or directory".to_owned() } else { e.to_string() };
+        let why = if e.kind() == std::io::ErrorKind::NotFound {
+            "no such file or directory".to_owned()
+        } else {
+            e.to_string()
+        };
         Error::Plain(format!("unable to read {what} {}: open {}: {why}", path.display(), path.display()))
     })
 }
@@ -261,7 +270,8 @@ fn read_file(path: &Path, what: &str) -> Result<Vec<u8>> {
 /// The service account of the pod that this runs in, if it runs in one.
 fn in_cluster(flags: &Parsed) -> Result<Option<Settings>> {
     const DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-    let (Ok(host), Ok(port)) = (std::env::var("KUBERNETES_SERVICE_HOST"), std::env::var("KUBERNETES_SERVICE_PORT")) else {
+    let (Ok(host), Ok(port)) = (std::env::var("KUBERNETES_SERVICE_HOST"), std::env::var("KUBERNETES_SERVICE_PORT"))
+    else {
         return Ok(None);
     };
     let Ok(token) = std::fs::read_to_string(format!("{DIR}/token")) else { return Ok(None) };
@@ -274,7 +284,8 @@ fn in_cluster(flags: &Parsed) -> Result<Option<Settings>> {
         namespace: std::fs::read_to_string(format!("{DIR}/namespace")).ok(),
         ..Settings::default()
     };
-    settings.impersonate = (flags.opt("as").map(str::to_owned), flags.opt("as-uid").map(str::to_owned), flags.array("as-group").to_vec());
+    settings.impersonate =
+        (flags.opt("as").map(str::to_owned), flags.opt("as-uid").map(str::to_owned), flags.array("as-group").to_vec());
     Ok(Some(settings))
 }
 
@@ -284,7 +295,17 @@ mod tests {
     use crate::cli::flags::Flag;
 
     fn flags(words: &[&str]) -> Parsed {
-        let table = ["kubeconfig string -", "context string -", "cluster string -", "user string -", "server string -", "token string -", "as string -", "as-group array -"].map(Flag::parse);
+        let table = [
+            "kubeconfig string -",
+            "context string -",
+            "cluster string -",
+            "user string -",
+            "server string -",
+            "token string -",
+            "as string -",
+            "as-group array -",
+        ]
+        .map(Flag::parse);
         Parsed::parse(&table, &words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>()).unwrap()
     }
 

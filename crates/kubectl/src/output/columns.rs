@@ -27,7 +27,11 @@ impl Columns {
         let (names, paths) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
         let (names, paths): (Vec<_>, Vec<_>) = (names.split_whitespace().collect(), paths.split_whitespace().collect());
         if names.len() != paths.len() {
-            return Err(format!("number of headers ({}) and field specifications ({}) don't match", names.len(), paths.len()));
+            return Err(format!(
+                "number of headers ({}) and field specifications ({}) don't match",
+                names.len(),
+                paths.len()
+            ));
         }
         let columns = names.into_iter().zip(paths).map(|(n, p)| Ok((n.to_owned(), Template::relaxed(p)?)));
         Ok(Self(columns.collect::<Result<_, String>>()?))
@@ -71,7 +75,8 @@ mod tests {
     #[test]
     fn rows() {
         let columns = Columns::parse("NAME:.metadata.name,IMAGES:.spec.c[*].image,X:.x,M:.m").unwrap();
-        let object = json!({"metadata": {"name": "a"}, "spec": {"c": [{"image": "i"}, {"image": "j"}]}, "m": {"k": [1, 2]}});
+        let object =
+            json!({"metadata": {"name": "a"}, "spec": {"c": [{"image": "i"}, {"image": "j"}]}, "m": {"k": [1, 2]}});
         assert_eq!(columns.header(), ["NAME", "IMAGES", "X", "M"]);
         assert_eq!(columns.row(&object), ["a", "i,j", "<none>", "map[k:[1 2]]"]);
         assert!(Columns::parse("NAME").is_err());

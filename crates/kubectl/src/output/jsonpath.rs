@@ -58,7 +58,9 @@ impl Template {
     pub fn relaxed(text: &str) -> Result<Self, String> {
         let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
         if inner.contains(['{', '}']) && text != inner && !inner.contains('?') {
-            return Err(format!("unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{{name1.name2}}' or '{{.name1.name2}}'"));
+            return Err(format!(
+                "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{{name1.name2}}' or '{{.name1.name2}}'"
+            ));
         }
         let inner = inner.trim();
         let dotted = if inner.starts_with(['.', '[', '$', '@']) { inner.to_owned() } else { format!(".{inner}") };
@@ -444,7 +446,11 @@ impl Parser {
             condition = Some((*operator, self.operand()?));
         }
         self.spaces();
-        if self.eat(')') && self.eat(']') { Ok(Step::Filter(left, condition)) } else { Err("unterminated filter".to_owned()) }
+        if self.eat(')') && self.eat(']') {
+            Ok(Step::Filter(left, condition))
+        } else {
+            Err("unterminated filter".to_owned())
+        }
     }
 
     fn operand(&mut self) -> Result<Operand, String> {
@@ -454,7 +460,9 @@ impl Parser {
             Some('@' | '.' | '$' | '[') => Ok(Operand::Path(self.path(&[')'])?)),
             _ => {
                 let mut word = String::new();
-                while let Some(c) = self.peek().filter(|c| !c.is_whitespace() && !matches!(c, ')' | '=' | '!' | '<' | '>')) {
+                while let Some(c) =
+                    self.peek().filter(|c| !c.is_whitespace() && !matches!(c, ')' | '=' | '!' | '<' | '>'))
+                {
                     word.push(c);
                     self.at += 1;
                 }

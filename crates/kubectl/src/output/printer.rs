@@ -42,8 +42,11 @@ impl Format {
             Some((kind, argument)) => (kind, argument),
             None => (output, template),
         };
-        let file = |path: &str| std::fs::read_to_string(path).map_err(|e| Error::Plain(format!("error reading --template {path}, {e}")));
-        let path = |text: &str| Template::parse(text).map_err(|e| Error::Plain(format!("error parsing jsonpath {text}, {e}")));
+        let file = |path: &str| {
+            std::fs::read_to_string(path).map_err(|e| Error::Plain(format!("error reading --template {path}, {e}")))
+        };
+        let path =
+            |text: &str| Template::parse(text).map_err(|e| Error::Plain(format!("error parsing jsonpath {text}, {e}")));
         let columns = |c: std::result::Result<Columns, String>| c.map(Format::Columns).map_err(Error::Plain);
         let needs = || fail_template(kind);
         Ok(match kind {
@@ -61,7 +64,9 @@ impl Format {
             "go-template" | "go-template-file" | "template" | "templatefile" => {
                 fail!("Go templates are not supported by this kubectl: use -o jsonpath or -o custom-columns")
             }
-            _ => fail!("unable to match a printer suitable for the output format {output:?}, allowed formats are: {FORMATS}"),
+            _ => fail!(
+                "unable to match a printer suitable for the output format {output:?}, allowed formats are: {FORMATS}"
+            ),
         })
     }
 

@@ -27,7 +27,8 @@ pub struct Options {
 pub fn rows(table: &Value, options: &Options) -> Vec<Vec<String>> {
     let empty = Vec::new();
     let columns = table["columnDefinitions"].as_array().unwrap_or(&empty);
-    let shown: Vec<usize> = (0..columns.len()).filter(|i| options.wide || columns[*i]["priority"].as_i64().unwrap_or(0) == 0).collect();
+    let shown: Vec<usize> =
+        (0..columns.len()).filter(|i| options.wide || columns[*i]["priority"].as_i64().unwrap_or(0) == 0).collect();
     let mut rows = Vec::new();
     if !options.no_headers {
         rows.push(header(columns, &shown, options));
@@ -63,7 +64,8 @@ fn cells(row: &Value, shown: &[usize], columns: &[Value], options: &Options) -> 
     }
     for i in shown {
         let mut text = one_line(&plain(&row["cells"][*i]));
-        if *i == 0 && columns[*i]["format"] == "name"
+        if *i == 0
+            && columns[*i]["format"] == "name"
             && let Some(kind) = &options.kind
         {
             text = format!("{kind}/{text}");
@@ -89,7 +91,8 @@ fn one_line(text: &str) -> String {
 
 /// Labels as `a=b,c=d`, or `<none>`.
 pub fn labels(labels: &Value) -> String {
-    let pairs: Vec<String> = labels.as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", plain(v))).collect();
+    let pairs: Vec<String> =
+        labels.as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", plain(v))).collect();
     if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
 }
 
@@ -108,11 +111,22 @@ mod tests {
         let show = |options: Options| super::super::tabs::table(&rows(&table, &options));
         assert_eq!(show(Options::default()), "NAME       READY\nweb        3\nmulti...   \n");
         assert_eq!(
-            show(Options { wide: true, with_namespace: true, no_headers: true, kind: Some("pod".into()), ..Options::default() }),
+            show(Options {
+                wide: true,
+                with_namespace: true,
+                no_headers: true,
+                kind: Some("pod".into()),
+                ..Options::default()
+            }),
             "ns    pod/web        3     10.0.0.1\nns    pod/multi...         -\n"
         );
         assert_eq!(
-            show(Options { show_labels: true, label_columns: vec!["x/y".into()], event: Some("ADDED".into()), ..Options::default() }),
+            show(Options {
+                show_labels: true,
+                label_columns: vec!["x/y".into()],
+                event: Some("ADDED".into()),
+                ..Options::default()
+            }),
             "EVENT   NAME       READY   Y     LABELS\nADDED   web        3       z     a=b,x/y=z\nADDED   multi...                 <none>\n"
         );
     }

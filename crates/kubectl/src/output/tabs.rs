@@ -80,11 +80,17 @@ mod tests {
     #[test]
     fn tables_and_blocks_align() {
         let row = |cells: &[&str]| cells.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>();
-        assert_eq!(table(&[row(&["NAME", "AGE"]), row(&["a", "5m"]), row(&["longer", "1d"])]), "NAME     AGE\na        5m\nlonger   1d\n");
+        assert_eq!(
+            table(&[row(&["NAME", "AGE"]), row(&["a", "5m"]), row(&["longer", "1d"])]),
+            "NAME     AGE\na        5m\nlonger   1d\n"
+        );
         assert_eq!(table(&[row(&["A", "B", "C"]), row(&["x", "", "z"])]), "A     B     C\nx           z\n");
         let mut widths = Vec::new();
         align(&[row(&["long-name", "x"])], 6, 3, &mut widths);
         assert_eq!(align(&[row(&["a", "y"])], 6, 3, &mut widths), "a           y\n");
-        assert_eq!(elastic("Name:\tx\nNamespace:\tdefault\nAnnotations:\nA:\tb\n"), "Name:       x\nNamespace:  default\nAnnotations:\nA:  b\n");
+        assert_eq!(
+            elastic("Name:\tx\nNamespace:\tdefault\nAnnotations:\nA:\tb\n"),
+            "Name:       x\nNamespace:  default\nAnnotations:\nA:  b\n"
+        );
     }
 }

@@ -184,7 +184,9 @@ enum Style {
 }
 
 fn printable(c: char) -> bool {
-    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}') && c != '\u{feff}' || c == '\u{85}'
+    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
+        && c != '\u{feff}'
+        || c == '\u{85}'
 }
 
 fn style(text: &str) -> Style {
@@ -206,12 +208,17 @@ fn style(text: &str) -> Style {
 /// Whether the text may be written plain, in single quotes, as a block.
 fn allowed(text: &str) -> (bool, bool, bool) {
     let chars: Vec<char> = text.chars().collect();
-    let (mut indicator, mut special, mut space_break, mut break_space) = (text.starts_with("---") || text.starts_with("..."), false, false, false);
+    let (mut indicator, mut special, mut space_break, mut break_space) =
+        (text.starts_with("---") || text.starts_with("..."), false, false, false);
     for (i, c) in chars.iter().enumerate() {
         let blank_before = i > 0 && matches!(chars[i - 1], ' ' | '\t' | '\n');
         let blank_after = chars.get(i + 1).is_none_or(|n| matches!(n, ' ' | '\t' | '\n'));
         indicator |= match c {
-            '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' if i == 0 => true,
+            '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
+                if i == 0 =>
+            {
+                true
+            }
             '?' | '-' if i == 0 => blank_after,
             ':' => blank_after,
             '#' => blank_before,
@@ -242,7 +249,8 @@ fn resolves_to_other(text: &str) -> bool {
         "" | "~" | "null" | "Null" | "NULL" | "<<" => true,
         "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => true,
         "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => true,
-        ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf" | "-.INF" => true,
+        ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf"
+        | "-.INF" => true,
         _ if text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) => {
             [&*NUMBER, &*TIME].into_iter().flatten().any(|r| r.is_match(text))
         }
@@ -365,7 +373,27 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        for text in ["", " x", "x\n\n", "\n", "  a\nb", "a \nb", "'", "\"", "\u{1}", "ü", "0x1f", "1e3", "-", "?", "{}", "%x", "a: b", "null", "2024-01-02"] {
+        for text in [
+            "",
+            " x",
+            "x\n\n",
+            "\n",
+            "  a\nb",
+            "a \nb",
+            "'",
+            "\"",
+            "\u{1}",
+            "ü",
+            "0x1f",
+            "1e3",
+            "-",
+            "?",
+            "{}",
+            "%x",
+            "a: b",
+            "null",
+            "2024-01-02",
+        ] {
             let yaml = to_string(&json!({"k": [text], text: 1}));
             let back: Value = serde_yaml::from_str(&yaml).unwrap_or_else(|e| panic!("{text:?} {yaml} {e}"));
             assert_eq!(back["k"][0], text, "{yaml}");

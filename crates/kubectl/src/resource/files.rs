@@ -20,7 +20,9 @@ pub fn parse(text: &str, source: &str) -> Result<Vec<Value>> {
         }
     } else {
         for document in serde_yaml::Deserializer::from_str(text) {
-            let value = Value::deserialize(document).map_err(|e| Error::Plain(format!("error parsing {source}: error converting YAML to JSON: yaml: {e}")))?;
+            let value = Value::deserialize(document).map_err(|e| {
+                Error::Plain(format!("error parsing {source}: error converting YAML to JSON: yaml: {e}"))
+            })?;
             documents.push(value);
         }
     }
@@ -57,7 +59,8 @@ fn files_of(path: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(path)?.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>()?;
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(path)?.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>()?;
     entries.sort();
     let mut files = Vec::new();
     for entry in entries {
@@ -94,7 +97,8 @@ pub fn read(filenames: &[String], recursive: bool) -> Result<Vec<(String, Value)
         }
         for file in files {
             let source = file.display().to_string();
-            let text = std::fs::read_to_string(&file).map_err(|e| Error::Plain(format!("error reading [{source}]: {e}")))?;
+            let text =
+                std::fs::read_to_string(&file).map_err(|e| Error::Plain(format!("error reading [{source}]: {e}")))?;
             all.extend(parse(&text, &source)?.into_iter().map(|v| (source.clone(), v)));
         }
     }
@@ -151,8 +155,14 @@ mod tests {
         let yaml = "---\n# only a comment\n---\nkind: A\napiVersion: v1\n---\nkind: List\napiVersion: v1\nitems:\n- {kind: B, apiVersion: v1}\n- {kind: C, apiVersion: v1}\n";
         let kinds: Vec<_> = parse(yaml, "f").unwrap().iter().map(|v| v["kind"].as_str().unwrap().to_owned()).collect();
         assert_eq!(kinds, ["A", "B", "C"]);
-        assert_eq!(parse("{\"kind\":\"A\",\"apiVersion\":\"v1\"}\n{\"kind\":\"B\",\"apiVersion\":\"v1\"}", "f").unwrap().len(), 2);
-        assert_eq!(parse("a: b", "f").unwrap_err().report().0, "error: unable to decode \"f\": Object 'Kind' is missing in '{\"a\":\"b\"}'");
+        assert_eq!(
+            parse("{\"kind\":\"A\",\"apiVersion\":\"v1\"}\n{\"kind\":\"B\",\"apiVersion\":\"v1\"}", "f").unwrap().len(),
+            2
+        );
+        assert_eq!(
+            parse("a: b", "f").unwrap_err().report().0,
+            "error: unable to decode \"f\": Object 'Kind' is missing in '{\"a\":\"b\"}'"
+        );
     }
 
     #[test]
@@ -164,9 +174,18 @@ mod tests {
             std::fs::write(path, format!("{{\"kind\": \"{kind}\", \"apiVersion\": \"v1\"}}")).unwrap();
         }
         let names = [dir.path().display().to_string()];
-        let kinds = |recursive| read(&names, recursive).unwrap().into_iter().map(|(_, v)| v["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        let kinds = |recursive| {
+            read(&names, recursive)
+                .unwrap()
+                .into_iter()
+                .map(|(_, v)| v["kind"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(kinds(false), ["A", "B"]);
         assert_eq!(kinds(true), ["A", "B", "C"]);
-        assert_eq!(read(&["nope.yaml".to_owned()], false).unwrap_err().report().0, "error: the path \"nope.yaml\" does not exist");
+        assert_eq!(
+            read(&["nope.yaml".to_owned()], false).unwrap_err().report().0,
+            "error: the path \"nope.yaml\" does not exist"
+        );
     }
 }

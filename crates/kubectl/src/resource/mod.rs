@@ -102,12 +102,25 @@ impl PatchKind {
 }
 
 /// All objects of a collection, asked for in chunks.
-pub async fn list(cx: &Context, resource: &Resource, namespace: Option<&str>, query: &Query, chunk: i64) -> Result<Value> {
+pub async fn list(
+    cx: &Context,
+    resource: &Resource,
+    namespace: Option<&str>,
+    query: &Query,
+    chunk: i64,
+) -> Result<Value> {
     list_as(cx, resource, namespace, query, chunk, crate::client::JSON).await
 }
 
 /// As [`list`], in a form of its own (tables).
-pub async fn list_as(cx: &Context, resource: &Resource, namespace: Option<&str>, query: &Query, chunk: i64, accept: &str) -> Result<Value> {
+pub async fn list_as(
+    cx: &Context,
+    resource: &Resource,
+    namespace: Option<&str>,
+    query: &Query,
+    chunk: i64,
+    accept: &str,
+) -> Result<Value> {
     let client = cx.client()?;
     let base = resource.path(namespace);
     let limited = query.clone().with_opt("limit", Some(chunk).filter(|c| *c > 0));

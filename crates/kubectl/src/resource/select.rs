@@ -86,14 +86,18 @@ pub struct Selection {
 
 /// The query that the selector flags ask for.
 pub fn selectors(cx: &Context) -> Query {
-    Query::default().with_opt("labelSelector", cx.flags.opt("selector")).with_opt("fieldSelector", cx.flags.opt("field-selector"))
+    Query::default()
+        .with_opt("labelSelector", cx.flags.opt("selector"))
+        .with_opt("fieldSelector", cx.flags.opt("field-selector"))
 }
 
 /// The objects that `words` and the flags `-f`, `-l`, `--all`, `-A` select. Failures of single objects are returned beside the others.
 pub async fn objects(cx: &Context, words: &[String], selection: Selection) -> Result<(Vec<Info>, Vec<Error>)> {
     if cx.flags.changed("filename") || cx.flags.opt("kustomize").is_some() {
         if !words.is_empty() {
-            fail!("when paths, URLs, or stdin is provided as resource input, you may not specify resource arguments as well");
+            fail!(
+                "when paths, URLs, or stdin is provided as resource input, you may not specify resource arguments as well"
+            );
         }
         return from_files(cx, selection).await;
     }
@@ -127,7 +131,13 @@ async fn read(cx: &Context, wanted: &Wanted) -> Result<Vec<Info>> {
             fail!("a resource cannot be retrieved by name across all namespaces");
         }
         let object = cx.client()?.get(&resource.object_path(namespace.as_deref(), name)).await?;
-        return Ok(vec![Info { resource: resource.clone(), namespace, name: name.clone(), object, source: String::new() }]);
+        return Ok(vec![Info {
+            resource: resource.clone(),
+            namespace,
+            name: name.clone(),
+            object,
+            source: String::new(),
+        }]);
     }
     let namespace = namespace.filter(|_| !cx.flags.bool("all-namespaces"));
     let mut found = list(cx, resource, namespace.as_deref(), &selectors(cx), 500).await?;

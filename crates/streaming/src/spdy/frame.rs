@@ -23,17 +23,9 @@ const FLAG_FIN: u8 = 1;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// Opens a stream.
-    SynStream {
-        id: u32,
-        fin: bool,
-        headers: Headers,
-    },
+    SynStream { id: u32, fin: bool, headers: Headers },
     /// Accepts a stream.
-    SynReply {
-        id: u32,
-        fin: bool,
-        headers: Headers,
-    },
+    SynReply { id: u32, fin: bool, headers: Headers },
     /// Ends a stream abnormally.
     Reset { id: u32, status: u32 },
     /// Ping, and the answer to it.
@@ -41,11 +33,7 @@ pub enum Frame {
     /// No new streams will be accepted.
     GoAway { last_id: u32, status: u32 },
     /// More headers.
-    Headers {
-        id: u32,
-        fin: bool,
-        headers: Headers,
-    },
+    Headers { id: u32, fin: bool, headers: Headers },
     /// Bytes of a stream.
     Data { id: u32, fin: bool, data: Bytes },
     /// Settings and window updates: the field's implementations have no flow control but the connection's own (TCP), so they mean nothing.
@@ -75,9 +63,7 @@ impl Encoder {
     /// An encoder for a new connection.
     pub fn new() -> Result<Self, FrameError> {
         let mut deflate = Compress::new(Compression::default(), true);
-        deflate
-            .set_dictionary(DICTIONARY)
-            .map_err(FrameError::Deflate)?;
+        deflate.set_dictionary(DICTIONARY).map_err(FrameError::Deflate)?;
         Ok(Self { deflate })
     }
 
@@ -92,9 +78,7 @@ impl Encoder {
                 out.put_u16(0);
                 out.put_slice(&block);
             }
-            Frame::SynReply { id, fin, headers } => {
-                self.with_headers(2, *id, *fin, headers, out)?
-            }
+            Frame::SynReply { id, fin, headers } => self.with_headers(2, *id, *fin, headers, out)?,
             Frame::Headers { id, fin, headers } => self.with_headers(8, *id, *fin, headers, out)?,
             Frame::Reset { id, status } => {
                 control(out, 3, false, 8);
@@ -178,9 +162,7 @@ pub struct Decoder {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self {
-            inflate: Decompress::new(true),
-        }
+        Self { inflate: Decompress::new(true) }
     }
 }
 
@@ -204,11 +186,7 @@ impl Decoder {
         buffer.advance(8);
         let body = buffer.split_to(len).freeze();
         if !is_control {
-            return Ok(Some(Frame::Data {
-                id: first,
-                fin,
-                data: body,
-            }));
+            return Ok(Some(Frame::Data { id: first, fin, data: body }));
         }
         if (first >> 16) as u16 & 0x7fff != VERSION {
             return Err(FrameError::Malformed("unsupported version"));
@@ -219,11 +197,7 @@ impl Decoder {
     fn control(&mut self, kind: u16, fin: bool, mut body: Bytes) -> Result<Frame, FrameError> {
         let short = FrameError::Malformed("truncated control frame");
         let word = |body: &mut Bytes| {
-            if body.len() < 4 {
-                Err(FrameError::Malformed("truncated control frame"))
-            } else {
-                Ok(body.get_u32())
-            }
+            if body.len() < 4 { Err(FrameError::Malformed("truncated control frame")) } else { Ok(body.get_u32()) }
         };
         Ok(match kind {
             1 => {
@@ -232,31 +206,13 @@ impl Decoder {
                     return Err(short);
                 }
                 body.advance(6);
-                Frame::SynStream {
-                    id,
-                    fin,
-                    headers: self.decompress(&body)?,
-                }
+                Frame::SynStream { id, fin, headers: self.decompress(&body)? }
             }
-            2 => Frame::SynReply {
-                id: word(&mut body)? & 0x7fff_ffff,
-                fin,
-                headers: self.decompress(&body)?,
-            },
-            3 => Frame::Reset {
-                id: word(&mut body)? & 0x7fff_ffff,
-                status: word(&mut body)?,
-            },
+            2 => Frame::SynReply { id: word(&mut body)? & 0x7fff_ffff, fin, headers: self.decompress(&body)? },
+            3 => Frame::Reset { id: word(&mut body)? & 0x7fff_ffff, status: word(&mut body)? },
             6 => Frame::Ping(word(&mut body)?),
-            7 => Frame::GoAway {
-                last_id: word(&mut body)?,
-                status: word(&mut body)?,
-            },
-            8 => Frame::Headers {
-                id: word(&mut body)? & 0x7fff_ffff,
-                fin,
-                headers: self.decompress(&body)?,
-            },
+            7 => Frame::GoAway { last_id: word(&mut body)?, status: word(&mut body)? },
+            8 => Frame::Headers { id: word(&mut body)? & 0x7fff_ffff, fin, headers: self.decompress(&body)? },
             _ => Frame::Ignored,
         })
     }
@@ -266,14 +222,9 @@ impl Decoder {
         let start = self.inflate.total_in();
         loop {
             let consumed = (self.inflate.total_in() - start) as usize;
-            match self
-                .inflate
-                .decompress_vec(&block[consumed..], &mut plain, FlushDecompress::Sync)
-            {
+            match self.inflate.decompress_vec(&block[consumed..], &mut plain, FlushDecompress::Sync) {
                 Err(e) if e.needs_dictionary().is_some() => {
-                    self.inflate
-                        .set_dictionary(DICTIONARY)
-                        .map_err(FrameError::Inflate)?;
+                    self.inflate.set_dictionary(DICTIONARY).map_err(FrameError::Inflate)?;
                     continue;
                 }
                 Err(e) => return Err(FrameError::Inflate(e)),
@@ -305,8 +256,7 @@ fn parse_headers(mut plain: Bytes) -> Result<Headers, FrameError> {
         if plain.len() < len {
             return Err(truncated());
         }
-        String::from_utf8(plain.split_to(len).to_vec())
-            .map_err(|_| FrameError::Malformed("header is not UTF-8"))
+        String::from_utf8(plain.split_to(len).to_vec()).map_err(|_| FrameError::Malformed("header is not UTF-8"))
     };
     for _ in 0..count {
         let name = field(&mut plain)?;
@@ -321,46 +271,20 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&str, &str)]) -> Headers {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     #[test]
     fn frames_survive_the_wire_in_any_slicing() {
         let frames = vec![
-            Frame::SynStream {
-                id: 1,
-                fin: false,
-                headers: headers(&[("streamtype", "error")]),
-            },
-            Frame::SynStream {
-                id: 3,
-                fin: true,
-                headers: headers(&[("streamtype", "stdin"), ("port", "80")]),
-            },
-            Frame::SynReply {
-                id: 1,
-                fin: false,
-                headers: Headers::new(),
-            },
-            Frame::Headers {
-                id: 1,
-                fin: false,
-                headers: headers(&[("x", &"long ".repeat(3000))]),
-            },
-            Frame::Data {
-                id: 3,
-                fin: true,
-                data: Bytes::from_static(b"hello"),
-            },
+            Frame::SynStream { id: 1, fin: false, headers: headers(&[("streamtype", "error")]) },
+            Frame::SynStream { id: 3, fin: true, headers: headers(&[("streamtype", "stdin"), ("port", "80")]) },
+            Frame::SynReply { id: 1, fin: false, headers: Headers::new() },
+            Frame::Headers { id: 1, fin: false, headers: headers(&[("x", &"long ".repeat(3000))]) },
+            Frame::Data { id: 3, fin: true, data: Bytes::from_static(b"hello") },
             Frame::Ping(7),
             Frame::Reset { id: 3, status: 5 },
-            Frame::GoAway {
-                last_id: 3,
-                status: 0,
-            },
+            Frame::GoAway { last_id: 3, status: 0 },
         ];
         let mut encoder = Encoder::new().unwrap();
         let mut wire = BytesMut::new();
@@ -368,8 +292,7 @@ mod tests {
             encoder.encode(frame, &mut wire).unwrap();
         }
         for step in [1, 7, wire.len()] {
-            let (mut decoder, mut buffer, mut got) =
-                (Decoder::default(), BytesMut::new(), Vec::new());
+            let (mut decoder, mut buffer, mut got) = (Decoder::default(), BytesMut::new(), Vec::new());
             for chunk in wire.chunks(step) {
                 buffer.extend_from_slice(chunk);
                 while let Some(frame) = decoder.decode(&mut buffer).unwrap() {
@@ -387,11 +310,7 @@ mod tests {
             b"\x80\x03\x00\x01\x00\xff\xff\xff",
             b"\x80\x03\x00\x02\x00\x00\x00\x06\x00\x00\x00\x01zz",
         ] {
-            assert!(
-                Decoder::default()
-                    .decode(&mut BytesMut::from(bytes))
-                    .is_err()
-            );
+            assert!(Decoder::default().decode(&mut BytesMut::from(bytes)).is_err());
         }
     }
 }

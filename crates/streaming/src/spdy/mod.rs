@@ -79,23 +79,13 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn register(
-        &self,
-        id: u32,
-        accepted: Option<oneshot::Sender<()>>,
-    ) -> Result<mpsc::Receiver<Bytes>, SpdyError> {
+    fn register(&self, id: u32, accepted: Option<oneshot::Sender<()>>) -> Result<mpsc::Receiver<Bytes>, SpdyError> {
         let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
         let mut table = self.table();
         if table.closed {
             return Err(SpdyError::Closed);
         }
-        table.streams.insert(
-            id,
-            Entry {
-                bytes: sender,
-                accepted,
-            },
-        );
+        table.streams.insert(id, Entry { bytes: sender, accepted });
         Ok(receiver)
     }
 
@@ -141,11 +131,7 @@ impl StreamWriter {
                 return Err(SpdyError::Closed);
             }
             self.frames
-                .send(Frame::Data {
-                    id: self.id,
-                    fin: false,
-                    data: part,
-                })
+                .send(Frame::Data { id: self.id, fin: false, data: part })
                 .await
                 .map_err(|_| SpdyError::Closed)?;
         }
@@ -158,11 +144,7 @@ impl StreamWriter {
             return Ok(());
         }
         self.frames
-            .send(Frame::Data {
-                id: self.id,
-                fin: true,
-                data: Bytes::new(),
-            })
+            .send(Frame::Data { id: self.id, fin: true, data: Bytes::new() })
             .await
             .map_err(|_| SpdyError::Closed)
     }
@@ -171,13 +153,7 @@ impl StreamWriter {
     pub async fn reset(&self) -> Result<(), SpdyError> {
         const CANCEL: u32 = 5;
         self.finished.store(true, Ordering::Release);
-        self.frames
-            .send(Frame::Reset {
-                id: self.id,
-                status: CANCEL,
-            })
-            .await
-            .map_err(|_| SpdyError::Closed)
+        self.frames.send(Frame::Reset { id: self.id, status: CANCEL }).await.map_err(|_| SpdyError::Closed)
     }
 }
 
@@ -197,39 +173,19 @@ impl Opener {
             let id = *next;
             *next += 2;
             let reader = self.shared.register(id, Some(accepted))?;
-            let frame = Frame::SynStream {
-                id,
-                fin: false,
-                headers: headers.clone(),
-            };
-            self.shared
-                .frames
-                .send(frame)
-                .await
-                .map_err(|_| SpdyError::Closed)?;
+            let frame = Frame::SynStream { id, fin: false, headers: headers.clone() };
+            self.shared.frames.send(frame).await.map_err(|_| SpdyError::Closed)?;
             (id, reader)
         };
         match tokio::time::timeout(REPLY_TIMEOUT, reply).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => {
-                return Err(if self.shared.table().closed {
-                    SpdyError::Closed
-                } else {
-                    SpdyError::Reset
-                });
+                return Err(if self.shared.table().closed { SpdyError::Closed } else { SpdyError::Reset });
             }
             Err(_) => return Err(SpdyError::Timeout),
         }
-        let writer = StreamWriter {
-            id,
-            frames: self.shared.frames.clone(),
-            finished: Arc::default(),
-        };
-        Ok(Stream {
-            headers,
-            reader,
-            writer,
-        })
+        let writer = StreamWriter { id, frames: self.shared.frames.clone(), finished: Arc::default() };
+        Ok(Stream { headers, reader, writer })
     }
 }
 
@@ -262,19 +218,12 @@ impl Connection {
             }
             reader.close();
         });
-        Ok(Self {
-            shared,
-            incoming,
-            written,
-            tasks,
-        })
+        Ok(Self { shared, incoming, written, tasks })
     }
 
     /// A handle that opens streams.
     pub fn opener(&self) -> Opener {
-        Opener {
-            shared: Arc::clone(&self.shared),
-        }
+        Opener { shared: Arc::clone(&self.shared) }
     }
 
     /// Opens a stream and waits until the other side has accepted it.
@@ -296,17 +245,8 @@ impl Connection {
     pub async fn close(mut self) {
         let last_id = self.shared.last_accepted.load(Ordering::Acquire);
         // When the connection is gone already there is nobody to say goodbye to.
-        let said = self
-            .shared
-            .frames
-            .send(Frame::GoAway { last_id, status: 0 })
-            .await
-            .is_ok();
-        if said
-            && tokio::time::timeout(Duration::from_secs(5), &mut self.written)
-                .await
-                .is_err()
-        {
+        let said = self.shared.frames.send(Frame::GoAway { last_id, status: 0 }).await.is_ok();
+        if said && tokio::time::timeout(Duration::from_secs(5), &mut self.written).await.is_err() {
             tracing::debug!("SPDY connection closed with frames unsent");
         }
         self.tasks.shutdown().await;
@@ -359,11 +299,7 @@ async fn read_frames<T: Io>(
     }
 }
 
-async fn dispatch(
-    frame: Frame,
-    shared: &Shared,
-    incoming: &mpsc::Sender<Stream>,
-) -> Result<(), SpdyError> {
+async fn dispatch(frame: Frame, shared: &Shared, incoming: &mpsc::Sender<Stream>) -> Result<(), SpdyError> {
     match frame {
         Frame::SynStream { id, fin, headers } => {
             let reader = shared.register(id, None)?;
@@ -373,38 +309,18 @@ async fn dispatch(
             }
             shared
                 .frames
-                .send(Frame::SynReply {
-                    id,
-                    fin: false,
-                    headers: Headers::new(),
-                })
+                .send(Frame::SynReply { id, fin: false, headers: Headers::new() })
                 .await
                 .map_err(|_| SpdyError::Closed)?;
-            let writer = StreamWriter {
-                id,
-                frames: shared.frames.clone(),
-                finished: Arc::default(),
-            };
+            let writer = StreamWriter { id, frames: shared.frames.clone(), finished: Arc::default() };
             // A side that accepts no streams has dropped the receiver: the stream is refused.
-            if incoming
-                .send(Stream {
-                    headers,
-                    reader,
-                    writer: writer.clone(),
-                })
-                .await
-                .is_err()
-            {
+            if incoming.send(Stream { headers, reader, writer: writer.clone() }).await.is_err() {
                 shared.table().streams.remove(&id);
                 writer.reset().await?;
             }
         }
         Frame::SynReply { id, fin, .. } => {
-            let accepted = shared
-                .table()
-                .streams
-                .get_mut(&id)
-                .and_then(|entry| entry.accepted.take());
+            let accepted = shared.table().streams.get_mut(&id).and_then(|entry| entry.accepted.take());
             if let Some(accepted) = accepted {
                 // The opener may have given up; then nobody listens.
                 let _gone = accepted.send(());
@@ -421,11 +337,7 @@ async fn dispatch(
             shared.table().streams.remove(&id);
         }
         Frame::Ping(id) if id % 2 != *shared.next_id.lock().await % 2 => {
-            shared
-                .frames
-                .send(Frame::Ping(id))
-                .await
-                .map_err(|_| SpdyError::Closed)?;
+            shared.frames.send(Frame::Ping(id)).await.map_err(|_| SpdyError::Closed)?;
         }
         // GOAWAY: the other side closes when the open streams have ended; we notice by the end of the connection.
         Frame::Ping(_) | Frame::Headers { .. } | Frame::GoAway { .. } | Frame::Ignored => {}
@@ -434,11 +346,7 @@ async fn dispatch(
 }
 
 async fn deliver(shared: &Shared, id: u32, fin: bool, data: Bytes) {
-    let sender = shared
-        .table()
-        .streams
-        .get(&id)
-        .map(|entry| entry.bytes.clone());
+    let sender = shared.table().streams.get(&id).map(|entry| entry.bytes.clone());
     // A stream that nobody reads any more (dropped receiver) swallows its bytes.
     if let Some(sender) = sender
         && !data.is_empty()
@@ -479,21 +387,13 @@ mod tests {
             while let Some(bytes) = stream.reader.recv().await {
                 stream.writer.write(bytes).await.unwrap();
             }
-            stream
-                .writer
-                .write(Bytes::from_static(b"end"))
-                .await
-                .unwrap();
+            stream.writer.write(Bytes::from_static(b"end")).await.unwrap();
             stream.writer.close().await.unwrap();
         };
         let send = async {
             let stream = client.open(headers("data")).await.unwrap();
             let (all, ()) = tokio::join!(read_all(stream.reader), async {
-                stream
-                    .writer
-                    .write(Bytes::from(payload.clone()))
-                    .await
-                    .unwrap();
+                stream.writer.write(Bytes::from(payload.clone())).await.unwrap();
                 stream.writer.close().await.unwrap();
             });
             assert_eq!(all.len(), payload.len() + 3);
@@ -514,10 +414,7 @@ mod tests {
         server.accept().await.unwrap().writer.reset().await.unwrap();
         assert_eq!(read_all(stream.reader).await, b"");
         drop(server);
-        assert!(matches!(
-            client.open(headers("y")).await,
-            Err(SpdyError::Closed)
-        ));
+        assert!(matches!(client.open(headers("y")).await, Err(SpdyError::Closed)));
     }
 
     #[tokio::test]
@@ -528,11 +425,7 @@ mod tests {
         let (opened, accepted) = tokio::join!(client.open(headers("x")), server.accept());
         let (stream, accepted) = (opened.unwrap(), accepted.unwrap());
         let finish = async {
-            stream
-                .writer
-                .write(Bytes::from(vec![1; 5000]))
-                .await
-                .unwrap();
+            stream.writer.write(Bytes::from(vec![1; 5000])).await.unwrap();
             stream.writer.close().await.unwrap();
             client.close().await;
         };
