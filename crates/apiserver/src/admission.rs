@@ -81,15 +81,19 @@ impl AdmissionChain {
     }
 
     pub async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
-        for plugin in self.0.iter().filter(|p| p.wants(attributes)) {
-            plugin.mutate(attributes, object).await?;
+        for plugin in &self.0 {
+            if plugin.wants(attributes) {
+                plugin.mutate(attributes, object).await?;
+            }
         }
         Ok(())
     }
 
     pub async fn validate(&self, attributes: &Attributes<'_>, object: &Value) -> Result<()> {
-        for plugin in self.0.iter().filter(|p| p.wants(attributes)) {
-            plugin.validate(attributes, object).await?;
+        for plugin in &self.0 {
+            if plugin.wants(attributes) {
+                plugin.validate(attributes, object).await?;
+            }
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Server {
         let long_running = info.is_long_running();
 
         // A deadline, so that a stuck store or hook can't hold a client for ever.
-        let served = self.admit(request, info.clone(), query.clone(), warnings.clone());
+        let served = self.admit(request, info.clone(), query.clone(), warnings.clone()).boxed();
         let limited = async {
             if long_running {
                 return served.await;
@@ -142,7 +142,7 @@ impl Server {
         // May they? Before routing, so that 404 tells nothing to strangers.
         self.authorize(&info, &query, &user).await?;
         let request = Request::from_parts(parts, body);
-        self.route(request, info, query, user, warnings).await
+        self.route(request, info, query, user, warnings).boxed().await
     }
 
     async fn identify(&self, parts: &Parts) -> Result<UserInfo> {
@@ -204,7 +204,7 @@ impl Server {
         if info.is_resource {
             let resource = self.core.resource_of(&info)?;
             let core = Arc::clone(&self.core);
-            return verbs::serve(Call { request, info, user, query, resource, warnings, core }).await;
+            return verbs::serve(Call { request, info, user, query, resource, warnings, core }).boxed().await;
         }
         let path = info.path.as_str();
         if let Some(report) = self.core.health.checks.answer(path, request.uri().query().unwrap_or_default()) {

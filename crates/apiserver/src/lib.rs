@@ -13,6 +13,7 @@ mod continue_token;
 pub mod discovery;
 pub mod error;
 pub mod health;
+pub mod local;
 pub mod meta;
 pub mod metrics;
 pub mod model;

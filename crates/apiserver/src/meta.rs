@@ -32,6 +32,12 @@ pub fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
     map_mut(object, "metadata")
 }
 
+/// `metadata` itself as a value.
+pub fn metadata_value(object: &mut Value) -> &mut Value {
+    metadata_mut(object);
+    &mut object["metadata"]
+}
+
 /// The object-valued field `field`, made when absent or no object.
 pub fn map_mut<'a>(object: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
     if !object.is_object() {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 pub use component_base::serving::{Body, BoxError};
 use http::{Request, Response};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 
 use crate::{
     admission::AdmissionChain,
@@ -56,10 +57,16 @@ pub trait Endpoint: Send + Sync + 'static {
 }
 
 /// Reads a request body to its end, within [`MAX_BODY`].
-pub async fn read_body(body: Body) -> Result<bytes::Bytes> {
-    match Limited::new(body, MAX_BODY).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(Error::too_large(MAX_BODY)),
-        Err(e) => Err(Error::bad_request(format!("the request body could not be read: {e}"))),
+pub async fn read_body(mut body: Body) -> Result<bytes::Bytes> {
+    let mut out = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| Error::bad_request(format!("the request body could not be read: {e}")))?;
+        if let Some(data) = frame.data_ref() {
+            if out.len() + data.len() > MAX_BODY {
+                return Err(Error::too_large(MAX_BODY));
+            }
+            out.extend_from_slice(data);
+        }
     }
+    Ok(out.freeze())
 }

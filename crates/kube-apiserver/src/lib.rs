@@ -1,4 +1,17 @@
-//! kube-apiserver
+//! kube-apiserver: the built-in kinds over the generic API server, and the process around it.
+//!
+//! Invariant: the generic verbs live in `apiserver`; here are only tables, and what single kinds need.
 
 pub mod connect;
 pub mod auth;
+mod behaviours;
+mod bootstrap;
+pub mod config;
+mod convert;
+mod documents;
+mod endpoints;
+mod fields;
+mod ip_range;
+mod kinds;
+pub mod options;
+pub mod run;

@@ -40,6 +40,8 @@ pub struct Hub {
     caches: RwLock<BTreeMap<String, Arc<ResourceCache>>>,
     /// All caches contain everything up to this revision.
     progress: watch::Sender<u64>,
+    /// Whether the caches have been filled.
+    filled: watch::Sender<bool>,
     registrations: mpsc::UnboundedSender<Registration>,
     pending: parking_lot::Mutex<Option<mpsc::UnboundedReceiver<Registration>>>,
 }
@@ -52,6 +54,7 @@ impl Hub {
             root: root.to_owned(),
             caches: RwLock::default(),
             progress: watch::channel(0).0,
+            filled: watch::channel(false).0,
             registrations,
             pending: parking_lot::Mutex::new(Some(pending)),
         })
@@ -83,13 +86,23 @@ impl Hub {
 
     /// Whether the caches have been filled.
     pub fn is_ready(&self) -> bool {
-        self.revision() > 0
+        *self.filled.borrow()
+    }
+
+    /// Waits until the caches have been filled.
+    pub async fn wait_filled(&self, limit: Duration) -> Result<(), HubError> {
+        let mut filled = self.filled.subscribe();
+        match tokio::time::timeout(limit, filled.wait_for(|f| *f)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(HubError::Closed),
+            Err(_) => Err(HubError::Stale { wanted: 0, reached: 0 }),
+        }
     }
 
     /// Waits until all caches contain everything up to `revision`.
     pub async fn wait_for(&self, revision: u64, limit: Duration) -> Result<(), HubError> {
         let mut progress = self.progress.subscribe();
-        let reached = tokio::time::timeout(limit, progress.wait_for(|r| *r >= revision.max(1))).await;
+        let reached = tokio::time::timeout(limit, progress.wait_for(|r| *r >= revision)).await;
         match reached {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(HubError::Closed),
@@ -126,6 +139,7 @@ impl Hub {
         let revision = self.fill().await?;
         let mut events = self.store.watch(&self.root, Revision(revision)).await?;
         self.progress.send_replace(revision);
+        self.filled.send_replace(true);
         loop {
             tokio::select! {
                 event = events.next() => match event {

@@ -17,7 +17,7 @@ use storage::{KeyValue, Revision, Store};
 
 pub use delete::Deleted;
 pub use fields::Manager;
-pub use update::{Change, Create, Outcome};
+pub use update::{Change, Create, Make, Outcome};
 
 use crate::{
     admission::AdmissionChain,

@@ -13,13 +13,15 @@ use crate::{
     model::{Resource, Stored},
 };
 
+/// The wanted object from the present one (`None`: there is none), decoded and defaulted.
+pub type Make<'a> = Box<dyn Fn(Option<&Value>) -> Result<Value> + Send + Sync + 'a>;
+
 /// What to change, worked out anew from each state of the object that is met.
 pub struct Change<'a> {
     pub part: Part,
     /// The subresource's name, "" for the object itself.
     pub subresource: &'a str,
-    /// The wanted object from the present one (`None`: there is none). Decoded and defaulted.
-    pub make: &'a (dyn Fn(Option<&Value>) -> Result<Value> + Send + Sync),
+    pub make: Make<'a>,
     /// Whether `make` has written managed fields itself (apply).
     pub manages_fields: bool,
     /// Whether an object that is not there is created: always (apply), or as the kind says (update).

@@ -1,6 +1,6 @@
 //! Delete of a whole collection: a list, and a deletion of each of its items.
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode};
 
 use super::{delete, object_namespace, read::list_entries, writer};
@@ -25,11 +25,11 @@ pub(super) async fn delete_collection(mut call: Call) -> Result<Response<Body>> 
     let page = list_entries(&call.core, &call.resource, scope, &list).await?;
     let writer = writer(&call, options.dry_run, "");
     let (registry, resource) = (&call.core.registry, &call.resource);
-    let results: Vec<Result<Deleted>> = stream::iter(&page.entries)
-        .map(|entry| registry.delete(resource, entry.namespace(), entry.name(), &options, &writer))
-        .buffered(PARALLEL)
-        .collect()
-        .await;
+    let mut deletions = Vec::with_capacity(page.entries.len());
+    for entry in &page.entries {
+        deletions.push(registry.delete(resource, entry.namespace(), entry.name(), &options, &writer).boxed());
+    }
+    let results: Vec<Result<Deleted>> = stream::iter(deletions).buffered(PARALLEL).collect().await;
     for result in results {
         match result {
             Err(e) if !e.is_not_found() => return Err(e),

@@ -60,11 +60,10 @@ pub(super) async fn patch(mut call: Call, part: Part) -> Result<Response<Body>> 
         writer: &writer,
         name: &call.info.name,
     };
-    let make = |old: Option<&Value>| request.make(old);
     let change = Change {
         part,
         subresource: &call.info.subresource,
-        make: &make,
+        make: Box::new(|old| request.make(old)),
         manages_fields: kind == PatchKind::Apply,
         create: if kind == PatchKind::Apply { Create::Always } else { Create::Never },
     };

@@ -63,7 +63,7 @@ async fn store(
     let accepted = respond::negotiate(call.request.headers(), &call.query, true)?;
     let writer = writer(&call, options.dry_run, &options.field_manager);
     let (resource, name, namespace) = (&call.resource, call.info.name.as_str(), object_namespace(&call));
-    let make_parent = |old: Option<&Value>| {
+    let make_parent: crate::registry::Make<'_> = Box::new(|old: Option<&Value>| {
         let mut parent = old.cloned().ok_or_else(|| resource.not_found(name))?;
         let scale = make(&scale_of(&parent, paths))?;
         let version = meta::resource_version(&scale);
@@ -79,11 +79,11 @@ async fn store(
         set_path(&mut parent, &paths.spec_replicas, replicas);
         meta::set(&mut parent, "resourceVersion", Value::Null);
         Ok(parent)
-    };
+    });
     let change = Change {
         part: Part::Main,
         subresource: "scale",
-        make: &make_parent,
+        make: make_parent,
         manages_fields: false,
         create: Create::Never,
     };

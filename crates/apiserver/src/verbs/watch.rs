@@ -43,7 +43,7 @@ pub(super) async fn watch(call: Call) -> Result<Response<Body>> {
     let selector = Selector::parse(&stored, &resource.format, &options.labels, &options.fields)?;
     let name = if call.info.name.is_empty() { selector.name().unwrap_or_default() } else { &call.info.name };
     let scope = Scope { namespace: object_namespace(&call).to_owned(), name: name.to_owned() };
-    let started = start(&call, &stored, &scope, &options).await?;
+    let started = start(&call.core, &stored, &scope, &options).await?;
     let content_type = accepted.codec.stream_type();
     let lifetime = options.timeout_seconds.unwrap_or_else(|| LIFETIME + component_base::rng::range(0..LIFETIME));
     let encoder = Encoder { resource, stored, selector, accepted, query: call.query.clone(), columns_sent: false };
@@ -65,12 +65,12 @@ pub(super) async fn watch(call: Call) -> Result<Response<Body>> {
 
 /// Where the watch begins. The inner error is told inside the stream, as upstream does.
 async fn start(
-    call: &Call,
+    core: &crate::server::Core,
     stored: &Stored,
     scope: &Scope,
     options: &ListOptions,
 ) -> Result<std::result::Result<Subscription, Error>> {
-    let hub = &call.core.registry.hub;
+    let hub = &core.registry.hub;
     let initial = options.send_initial_events == Some(true);
     let from = match options.at {
         AtVersion::Newest => {

@@ -90,11 +90,10 @@ pub(super) async fn update(mut call: Call, part: Part) -> Result<Response<Body>>
     let name = &call.info.name;
     check_name(&mut object, name)?;
     let writer = writer(&call, options.dry_run, &options.field_manager);
-    let make = |_: Option<&Value>| Ok(object.clone());
     let change = Change {
         part,
         subresource: &call.info.subresource,
-        make: &make,
+        make: Box::new(|_| Ok(object.clone())),
         manages_fields: false,
         create: Create::IfKindAllows,
     };

@@ -1,0 +1,174 @@
+//! The validated configuration: what can't be served is refused here, before anything starts.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use component_base::flags::Flags;
+
+use crate::{auth::AuthConfig, ip_range::IpRange};
+
+/// Where the cluster's state lives.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// The store in this process, its file in this directory.
+    Embedded(PathBuf),
+    Etcd {
+        servers: Vec<String>,
+        ca: Option<PathBuf>,
+        certificate: Option<PathBuf>,
+        key: Option<PathBuf>,
+        compaction: Duration,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub bind_address: IpAddr,
+    pub secure_port: u16,
+    /// What clients inside the cluster reach this server at.
+    pub advertise_address: IpAddr,
+    pub cert_dir: PathBuf,
+    /// Certificate and key; made in `cert_dir` when absent.
+    pub serving: Option<(PathBuf, PathBuf)>,
+    pub client_ca: Option<PathBuf>,
+    pub backend: Backend,
+    pub request_timeout: Duration,
+    pub max_reading: usize,
+    pub max_mutating: usize,
+    pub cors: Vec<regex::Regex>,
+    pub event_ttl: Duration,
+    pub service_ips: Vec<IpRange>,
+    pub node_ports: (u16, u16),
+    pub shutdown_delay: Duration,
+    pub enable_plugins: Vec<String>,
+    pub disable_plugins: Vec<String>,
+    pub not_ready_seconds: i64,
+    pub unreachable_seconds: i64,
+    pub auth: AuthConfig,
+}
+
+impl Config {
+    pub fn from_flags(flags: &Flags) -> Result<Config> {
+        let bind_address: IpAddr = flags.get("bind-address").parse().context("--bind-address")?;
+        let path = |name: &str| flags.opt(name).map(PathBuf::from);
+        let serving = match (path("tls-cert-file"), path("tls-private-key-file")) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            _ => bail!("--tls-cert-file and --tls-private-key-file go together"),
+        };
+        let secure_port = u16::try_from(flags.int("secure-port")).context("--secure-port must be a port")?;
+        let advertise_address = match flags.opt("advertise-address") {
+            Some(text) => text.parse().context("--advertise-address")?,
+            None => advertised(bind_address)?,
+        };
+        Ok(Config {
+            bind_address,
+            secure_port,
+            advertise_address,
+            cert_dir: PathBuf::from(flags.get("cert-dir")),
+            serving,
+            client_ca: path("client-ca-file"),
+            backend: backend(flags),
+            request_timeout: flags.duration("request-timeout"),
+            max_reading: count(flags, "max-requests-inflight")?,
+            max_mutating: count(flags, "max-mutating-requests-inflight")?,
+            cors: patterns(&flags.list("cors-allowed-origins"))?,
+            event_ttl: flags.duration("event-ttl"),
+            service_ips: service_ips(flags.get("service-cluster-ip-range"))?,
+            node_ports: node_ports(flags.get("service-node-port-range"))?,
+            shutdown_delay: flags.duration("shutdown-delay-duration"),
+            enable_plugins: flags.list("enable-admission-plugins"),
+            disable_plugins: flags.list("disable-admission-plugins"),
+            not_ready_seconds: flags.int("default-not-ready-toleration-seconds"),
+            unreachable_seconds: flags.int("default-unreachable-toleration-seconds"),
+            auth: AuthConfig::from_flags(flags)?,
+        })
+    }
+
+    /// `host:port` that clients are told.
+    pub fn advertised(&self) -> String {
+        std::net::SocketAddr::new(self.advertise_address, self.secure_port).to_string()
+    }
+}
+
+fn backend(flags: &Flags) -> Backend {
+    let servers = flags.list("etcd-servers");
+    let path = |name: &str| flags.opt(name).map(PathBuf::from);
+    if servers.is_empty() {
+        return Backend::Embedded(PathBuf::from(flags.get("data-dir")));
+    }
+    Backend::Etcd {
+        servers,
+        ca: path("etcd-cafile"),
+        certificate: path("etcd-certfile"),
+        key: path("etcd-keyfile"),
+        compaction: flags.duration("etcd-compaction-interval"),
+    }
+}
+
+fn count(flags: &Flags, name: &str) -> Result<usize> {
+    usize::try_from(flags.int(name)).with_context(|| format!("--{name} must not be negative"))
+}
+
+fn patterns(texts: &[String]) -> Result<Vec<regex::Regex>> {
+    texts.iter().map(|t| regex::Regex::new(t).with_context(|| format!("--cors-allowed-origins: {t}"))).collect()
+}
+
+fn service_ips(text: &str) -> Result<Vec<IpRange>> {
+    let text = if text.is_empty() { "10.0.0.0/24" } else { text };
+    let ranges: Vec<IpRange> = text
+        .split(',')
+        .map(|r| IpRange::parse(r).with_context(|| format!("--service-cluster-ip-range: {r:?} is no CIDR")))
+        .collect::<Result<_>>()?;
+    if ranges.len() > 2 {
+        bail!("--service-cluster-ip-range must not contain more than two entries");
+    }
+    Ok(ranges)
+}
+
+fn node_ports(text: &str) -> Result<(u16, u16)> {
+    let parsed = match text.split_once('-') {
+        Some((low, high)) => low.parse().ok().zip(high.parse().ok()),
+        None => text.split_once('+').and_then(|(low, more)| {
+            let (low, more): (u16, u16) = (low.parse().ok()?, more.parse().ok()?);
+            Some((low, low.checked_add(more)?))
+        }),
+    };
+    match parsed {
+        Some((low, high)) if 0 < low && low <= high => Ok((low, high)),
+        _ => bail!("--service-node-port-range: {text:?} is no range of ports"),
+    }
+}
+
+/// The address that the default route leaves from, when the server listens on all of them.
+fn advertised(bind: IpAddr) -> Result<IpAddr> {
+    if !bind.is_unspecified() {
+        return Ok(bind);
+    }
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("--advertise-address is not given and can't be found")?;
+    // Connecting a datagram socket sends nothing; it only picks the source address.
+    match socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()) {
+        Ok(address) => Ok(address.ip()),
+        Err(_) => Ok(IpAddr::from([127, 0, 0, 1])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_port_ranges() {
+        assert_eq!(node_ports("30000-32767").ok(), Some((30000, 32767)));
+        assert_eq!(node_ports("30000+10").ok(), Some((30000, 30010)));
+        assert!(node_ports("5-1").is_err() && node_ports("x").is_err() && node_ports("0-5").is_err());
+    }
+
+    #[test]
+    fn flags_make_a_configuration() {
+        let flags = Flags::parse("kube-apiserver", crate::options::FLAGS, ["--secure-port=21200", "--service-cluster-ip-range=10.96.0.0/16"]);
+        let config = Config::from_flags(&flags.expect("flags parse")).expect("flags are valid");
+        assert_eq!((config.secure_port, config.max_reading), (21200, 400));
+        assert!(matches!(config.backend, Backend::Embedded(_)));
+    }
+}

@@ -1,0 +1,182 @@
+//! Putting the server together, and running it.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use apiserver::{
+    admission::AdmissionChain,
+    cache::Hub,
+    catalog::Catalog,
+    authz::Authorizer,
+    chain::{Impersonator, Limits, Server},
+    health::Health,
+    local::Local,
+    metrics::Metrics,
+    registry::Registry,
+    server::Core,
+    user::{MASTERS, UserInfo},
+};
+use async_trait::async_trait;
+use component_base::health::Endpoint as HealthEndpoint;
+use http::request::Parts;
+use storage::Store;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    auth::{self, Auth},
+    behaviours, bootstrap,
+    config::{Backend, Config},
+    documents, endpoints, kinds,
+};
+
+/// How long the caches may take to fill at start.
+const FILL: Duration = Duration::from_secs(60);
+/// How long open requests may take after the last new one was accepted.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A server without a socket: what tests and in-process clusters use.
+pub struct ApiServer {
+    pub server: Arc<Server>,
+    /// Background tasks; they end with the shutdown token.
+    pub tasks: TaskTracker,
+}
+
+impl ApiServer {
+    /// A client in memory that acts as the server itself.
+    pub fn loopback(&self) -> kube::Client {
+        self.client_as(UserInfo::new("system:apiserver", &[MASTERS]))
+    }
+
+    /// A client in memory that acts as `user`.
+    pub fn client_as(&self, user: UserInfo) -> kube::Client {
+        kube::Client::new(Local::new(Arc::clone(&self.server), Some(user)), "default")
+    }
+}
+
+/// Builds the server over `store`, fills its caches and starts its background tasks.
+pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: CancellationToken) -> Result<ApiServer> {
+    let tasks = TaskTracker::new();
+    let auth = Arc::new(Auth::new(config.auth.clone())?);
+    let hub = Hub::new(Arc::clone(&store), "/registry/");
+    let catalog = Catalog::default();
+    let parts = kinds::Parts {
+        endpoints: endpoints::table(&auth),
+        behaviours: behaviours::table(config.event_ttl),
+        missing: Arc::new(endpoints::Missing),
+    };
+    kinds::install(&catalog, &hub, &parts)?;
+    tasks.spawn(Arc::clone(&hub).run(shutdown.clone()));
+    hub.wait_filled(FILL).await.context("filling the caches from the store")?;
+    let health = health(&hub, &auth);
+    let admission = AdmissionChain::default();
+    let core = Arc::new(Core {
+        catalog,
+        registry: Registry { store, hub, admission: admission.clone() },
+        admission,
+        authorizer: Arc::clone(&auth.authorizer),
+        limits: Limits::new(config.max_reading, config.max_mutating),
+        health,
+        metrics: Metrics::default(),
+    });
+    let server = Arc::new(Server {
+        core: Arc::clone(&core),
+        authenticator: Arc::clone(&auth.authenticator),
+        impersonator: Arc::new(Impersonation),
+        anonymous: config.auth.anonymous,
+        request_timeout: config.request_timeout,
+        advertised: config.advertised(),
+        documents: documents::all(Arc::clone(&auth)),
+        cors: config.cors.clone(),
+    });
+    bootstrap::objects(&core, config).await.context("creating the objects that every cluster has")?;
+    let api = ApiServer { server, tasks };
+    auth.start(api.loopback(), &shutdown, &api.tasks);
+    Ok(api)
+}
+
+fn health(hub: &Arc<Hub>, auth: &Arc<Auth>) -> Health {
+    let health = Health::default();
+    let ready = Arc::clone(hub);
+    health.checks.add("informer-sync", &[HealthEndpoint::Readyz], move || {
+        if ready.is_ready() { Ok(()) } else { Err("caches are not filled yet".to_owned()) }
+    });
+    let policy = Arc::clone(auth);
+    health.checks.add("poststarthook/rbac/bootstrap-roles", &[HealthEndpoint::Readyz], move || {
+        if policy.is_ready() { Ok(()) } else { Err("not finished".to_owned()) }
+    });
+    health
+}
+
+struct Impersonation;
+
+#[async_trait]
+impl Impersonator for Impersonation {
+    async fn impersonate(
+        &self,
+        authorizer: &dyn Authorizer,
+        user: &UserInfo,
+        request: &mut Parts,
+    ) -> apiserver::error::Result<Option<UserInfo>> {
+        auth::impersonate(authorizer, user, request).await
+    }
+}
+
+/// Opens the store that the configuration names.
+async fn open(backend: &Backend) -> Result<Arc<dyn Store>> {
+    match backend {
+        Backend::Embedded(dir) => {
+            let store = storage::embedded::Embedded::open(dir).await;
+            Ok(Arc::new(store.with_context(|| format!("opening the store in {}", dir.display()))?))
+        }
+        Backend::Etcd { servers, ca, certificate, key, compaction } => {
+            let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
+            let config = storage::etcd::EtcdConfig {
+                servers: servers.clone(),
+                ca_pem: ca.as_ref().map(read).transpose()?,
+                identity_pem: certificate.as_ref().map(read).transpose()?.zip(key.as_ref().map(read).transpose()?),
+                compaction_interval: *compaction,
+            };
+            Ok(Arc::new(storage::etcd::Etcd::connect(config).await.context("connecting to etcd")?))
+        }
+    }
+}
+
+/// Runs the server until `shutdown`.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
+    let store = open(&config.backend).await?;
+    // Background work outlives the last request.
+    let background = CancellationToken::new();
+    let api = build(&config, store, background.clone()).await?;
+    let tls = tls(&config)?;
+    let address = SocketAddr::new(config.bind_address, config.secure_port);
+    let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
+    tracing::info!(%address, "serving");
+    let closing = CancellationToken::new();
+    let handler = Arc::new(Local::new(Arc::clone(&api.server), None));
+    let serving = component_base::serving::serve(listener, Some(Arc::new(tls)), handler, closing.clone());
+    let health = api.server.core.health.clone();
+    let leaving = async {
+        shutdown.cancelled().await;
+        health.leave();
+        tokio::time::sleep(config.shutdown_delay).await;
+        health.stop();
+        closing.cancel();
+    };
+    tokio::join!(leaving, serving);
+    background.cancel();
+    api.tasks.close();
+    let _ended = tokio::time::timeout(DRAIN, api.tasks.wait()).await;
+    Ok(())
+}
+
+fn tls(config: &Config) -> Result<rustls::ServerConfig> {
+    let (cert, key) = match &config.serving {
+        Some(pair) => pair.clone(),
+        None => {
+            let hosts = component_base::tls::self_signed_hosts(config.advertise_address);
+            component_base::tls::self_signed(&config.cert_dir, "apiserver", &hosts)?
+        }
+    };
+    Ok(component_base::tls::server_config(&cert, &key, config.client_ca.as_deref())?)
+}
