@@ -12,7 +12,11 @@ pub(crate) async fn objects(core: &Core, config: &Config) -> Result<()> {
         create(core, "", "v1", "namespaces", json!({ "metadata": { "name": name } })).await?;
     }
     for (name, value, description) in [
-        ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
         (
             "system-cluster-critical",
             2_000_000_000,

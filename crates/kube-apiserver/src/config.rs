@@ -145,7 +145,8 @@ fn advertised(bind: IpAddr) -> Result<IpAddr> {
     if !bind.is_unspecified() {
         return Ok(bind);
     }
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("--advertise-address is not given and can't be found")?;
+    let socket =
+        std::net::UdpSocket::bind("0.0.0.0:0").context("--advertise-address is not given and can't be found")?;
     // Connecting a datagram socket sends nothing; it only picks the source address.
     match socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()) {
         Ok(address) => Ok(address.ip()),
@@ -166,7 +167,11 @@ mod tests {
 
     #[test]
     fn flags_make_a_configuration() {
-        let flags = Flags::parse("kube-apiserver", crate::options::FLAGS, ["--secure-port=21200", "--service-cluster-ip-range=10.96.0.0/16"]);
+        let flags = Flags::parse(
+            "kube-apiserver",
+            crate::options::FLAGS,
+            ["--secure-port=21200", "--service-cluster-ip-range=10.96.0.0/16"],
+        );
         let config = Config::from_flags(&flags.expect("flags parse")).expect("flags are valid");
         assert_eq!((config.secure_port, config.max_reading), (21200, 400));
         assert!(matches!(config.backend, Backend::Embedded(_)));

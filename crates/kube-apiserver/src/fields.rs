@@ -103,7 +103,10 @@ mod tests {
     #[test]
     fn rows_name_label_path_and_default() {
         let jobs = of("jobs");
-        assert_eq!((jobs.fields[0].label, jobs.fields[0].path, jobs.fields[0].default), ("status.successful", "status.succeeded", "0"));
+        assert_eq!(
+            (jobs.fields[0].label, jobs.fields[0].path, jobs.fields[0].default),
+            ("status.successful", "status.succeeded", "0")
+        );
         let nodes = of("nodes");
         assert_eq!((nodes.fields[0].path, nodes.fields[0].default), ("spec.unschedulable", "false"));
     }

@@ -82,7 +82,9 @@ mod tests {
         assert_eq!(range.to_string(), "10.96.0.0/16");
         assert_eq!(range.first().to_string(), "10.96.0.1");
         assert_eq!(range.usable(), 65534);
-        assert!(range.contains("10.96.200.1".parse().expect("IP")) && !range.contains("10.97.0.1".parse().expect("IP")));
+        assert!(
+            range.contains("10.96.200.1".parse().expect("IP")) && !range.contains("10.97.0.1".parse().expect("IP"))
+        );
         assert_eq!(IpRange::parse("fd00::/108").expect("CIDR").first().to_string(), "fd00::1");
         assert!(IpRange::parse("10.0.0.0/33").is_none() && IpRange::parse("x").is_none());
     }

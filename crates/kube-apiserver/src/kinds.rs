@@ -80,13 +80,16 @@ pub(crate) fn install(catalog: &Catalog, hub: &Hub, parts: &Parts) -> Result<()>
 
 /// The format of a built-in kind.
 pub(crate) fn format_of(group: &str, version: &str, kind: &str) -> Result<Format> {
-    let schema = schema::lookup(group, version, kind).ok_or_else(|| anyhow!("no schema of {group}/{version} {kind}"))?;
+    let schema =
+        schema::lookup(group, version, kind).ok_or_else(|| anyhow!("no schema of {group}/{version} {kind}"))?;
     Ok(Format {
         group: group.to_owned(),
         version: version.to_owned(),
         kind: kind.to_owned(),
         schema,
-        strategy: StrategyHandle::BuiltIn(api_semantics::strategy_for(group, version, kind).unwrap_or(&fields::NO_STRATEGY)),
+        strategy: StrategyHandle::BuiltIn(
+            api_semantics::strategy_for(group, version, kind).unwrap_or(&fields::NO_STRATEGY),
+        ),
         custom: false,
     })
 }
@@ -165,7 +168,9 @@ fn subresource_of(parent: &resources::Resource, table: &TableSubresource, parts:
             status_replicas: "status.replicas".to_owned(),
             selector: Some("spec.selector".to_owned()),
         }),
-        (None, "finalize" | "approval" | "ephemeralcontainers" | "resize") => Subresource::Part(Part::Other(table.name)),
+        (None, "finalize" | "approval" | "ephemeralcontainers" | "resize") => {
+            Subresource::Part(Part::Other(table.name))
+        }
         (None, _) => Subresource::Endpoint(Arc::clone(&parts.missing)),
     };
     SubresourceInfo {

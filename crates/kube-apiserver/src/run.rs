@@ -5,9 +5,9 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use apiserver::{
     admission::AdmissionChain,
+    authz::Authorizer,
     cache::Hub,
     catalog::Catalog,
-    authz::Authorizer,
     chain::{Impersonator, Limits, Server},
     health::Health,
     local::Local,

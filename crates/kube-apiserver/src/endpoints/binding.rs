@@ -26,7 +26,8 @@ impl Endpoint for Binding {
         let format = call.core.catalog.format("", "v1", "Binding").ok_or_else(Error::no_such_path)?;
         let headers = call.request.headers();
         let binding = verbs::decode_object(&format, headers, &body, options.field_validation, &call.warnings)?;
-        let name = if call.info.subresource.is_empty() { meta::name(&binding).to_owned() } else { call.info.name.clone() };
+        let name =
+            if call.info.subresource.is_empty() { meta::name(&binding).to_owned() } else { call.info.name.clone() };
         if !meta::name(&binding).is_empty() && meta::name(&binding) != name {
             return Err(Error::bad_request("name in URL does not match name in Binding object"));
         }
@@ -41,7 +42,13 @@ impl Endpoint for Binding {
             let pod = pod.ok_or_else(|| pods.not_found(&name))?;
             bind(pod, &binding).map_err(|why| Error::conflict("", "pods/binding", &name, &why))
         });
-        let change = Change { part: Part::Other("binding"), subresource: "binding", make, manages_fields: true, create: Create::Never };
+        let change = Change {
+            part: Part::Other("binding"),
+            subresource: "binding",
+            make,
+            manages_fields: true,
+            create: Create::Never,
+        };
         call.core.registry.update(&pods, &call.info.namespace, &name, &change, &writer).await?;
         let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
         let body = apiserver::codec::encode_status(accepted.codec, &status);
@@ -84,7 +91,8 @@ fn set_scheduled(pod: &mut Value) {
     let status = meta::map_mut(pod, "status");
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     let Some(list) = conditions.as_array_mut() else { return };
-    let scheduled = json!({ "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now });
+    let scheduled =
+        json!({ "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now });
     match list.iter_mut().find(|c| c.get("type").and_then(Value::as_str) == Some("PodScheduled")) {
         Some(condition) if condition.get("status").and_then(Value::as_str) == Some("True") => {}
         Some(condition) => *condition = scheduled,

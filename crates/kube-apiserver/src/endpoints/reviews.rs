@@ -34,7 +34,8 @@ impl Endpoint for Review {
         let accepted = respond::negotiate(&parts.headers, &query, true)?;
         let options = WriteOptions::parse(&query, "CreateOptions")?;
         let body = read_body(body).await?;
-        let review = verbs::decode_object(&resource.format, &parts.headers, &body, options.field_validation, &warnings)?;
+        let review =
+            verbs::decode_object(&resource.format, &parts.headers, &body, options.field_validation, &warnings)?;
         let answer = self.0.reviews.create(&info.resource, &info.namespace, &user, review).await?;
         respond::object(StatusCode::CREATED, &resource, &resource.format, &accepted, &query, &answer)
     }

@@ -24,7 +24,8 @@ impl Endpoint for Token {
         let accepted = respond::negotiate(&parts.headers, &query, true)?;
         let options = WriteOptions::parse(&query, "CreateOptions")?;
         let body = read_body(body).await?;
-        let format = core.catalog.format("authentication.k8s.io", "v1", "TokenRequest").ok_or_else(Error::no_such_path)?;
+        let format =
+            core.catalog.format("authentication.k8s.io", "v1", "TokenRequest").ok_or_else(Error::no_such_path)?;
         let wanted = verbs::decode_object(&format, &parts.headers, &body, options.field_validation, &warnings)?;
         let token = self.0.token_requests.create(&info.namespace, &info.name, wanted).await?;
         respond::object(StatusCode::CREATED, &resource, &format, &accepted, &query, &token)
