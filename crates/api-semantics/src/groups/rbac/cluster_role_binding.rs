@@ -2,4 +2,4 @@
 
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind { default: super::binding_defaults, ..Kind::CLUSTER };
+pub(crate) static KIND: Kind = Kind { default: super::binding_defaults, name: crate::object_meta::path_segment, ..Kind::CLUSTER };

@@ -2,4 +2,4 @@
 
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind { ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind { name: crate::object_meta::path_segment, ..Kind::PLAIN };
