@@ -19,7 +19,7 @@ use crate::{
     query::Query,
     request_info::RequestInfo,
     respond,
-    server::{Body, Call, Core},
+    server::{Body, Call, Core, RequestBody},
     user::{ALL_AUTHENTICATED, ALL_UNAUTHENTICATED, ANONYMOUS, MASTERS, UserInfo},
     verbs,
     warnings::Warnings,
@@ -204,6 +204,7 @@ impl Server {
         if info.is_resource {
             let resource = self.core.resource_of(&info)?;
             let core = Arc::clone(&self.core);
+            let request = request.map(RequestBody::new);
             return verbs::serve(Call { request, info, user, query, resource, warnings, core }).boxed().await;
         }
         let path = info.path.as_str();

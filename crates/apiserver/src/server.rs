@@ -1,11 +1,16 @@
 //! The parts of a running API server, and the seam to what answers other than the generic verbs.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 pub use component_base::serving::{Body, BoxError};
 use http::{Request, Response};
+use http_body::Frame;
 use http_body_util::BodyExt;
 
 use crate::{
@@ -36,10 +41,36 @@ pub struct Core {
     pub metrics: crate::metrics::Metrics,
 }
 
+/// A request's body. Unlike [`Body`] it can be shared between threads, and so can a [`Call`]: handlers may lend it to
+/// each other across awaits.
+pub struct RequestBody(parking_lot::Mutex<Body>);
+
+impl RequestBody {
+    pub fn new(body: Body) -> Self {
+        RequestBody(parking_lot::Mutex::new(body))
+    }
+
+    pub fn empty() -> Self {
+        RequestBody::new(component_base::serving::full(bytes::Bytes::new()))
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = bytes::Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<bytes::Bytes>, BoxError>>> {
+        Pin::new(self.get_mut().0.get_mut()).poll_frame(context)
+    }
+}
+
 /// One authenticated, authorized request on its way to an [`Endpoint`].
 pub struct Call {
     /// Whole: its body unread, its upgrade extension in place.
-    pub request: Request<Body>,
+    pub request: Request<RequestBody>,
     pub info: RequestInfo,
     pub user: UserInfo,
     pub query: Query,
@@ -57,7 +88,7 @@ pub trait Endpoint: Send + Sync + 'static {
 }
 
 /// Reads a request body to its end, within [`MAX_BODY`].
-pub async fn read_body(mut body: Body) -> Result<bytes::Bytes> {
+pub async fn read_body(mut body: RequestBody) -> Result<bytes::Bytes> {
     let mut out = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| Error::bad_request(format!("the request body could not be read: {e}")))?;

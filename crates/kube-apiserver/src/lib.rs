@@ -2,11 +2,11 @@
 //!
 //! Invariant: the generic verbs live in `apiserver`; here are only tables, and what single kinds need.
 
-pub mod connect;
 pub mod auth;
 mod behaviours;
 mod bootstrap;
 pub mod config;
+pub mod connect;
 mod convert;
 mod documents;
 mod endpoints;

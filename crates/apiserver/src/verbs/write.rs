@@ -14,13 +14,13 @@ use crate::{
     options::{FieldValidation, WriteOptions},
     registry::{Change, Create},
     respond,
-    server::{Body, Call, read_body},
+    server::{Body, Call, RequestBody, read_body},
     warnings::Warnings,
 };
 
 /// Takes the body out of a call.
 pub(super) async fn take_body(call: &mut Call) -> Result<bytes::Bytes> {
-    let body = std::mem::replace(call.request.body_mut(), respond::full(bytes::Bytes::new()));
+    let body = std::mem::replace(call.request.body_mut(), RequestBody::empty());
     read_body(body).await
 }
 

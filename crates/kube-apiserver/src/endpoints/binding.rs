@@ -7,7 +7,7 @@ use apiserver::{
     options::WriteOptions,
     registry::{Change, Create, Make, Writer},
     respond,
-    server::{Body, Call, Endpoint, read_body},
+    server::{Body, Call, Endpoint, RequestBody, read_body},
     verbs,
 };
 use async_trait::async_trait;
@@ -21,7 +21,7 @@ impl Endpoint for Binding {
     async fn serve(&self, mut call: Call) -> Result<Response<Body>> {
         let accepted = respond::negotiate(call.request.headers(), &call.query, true)?;
         let options = WriteOptions::parse(&call.query, "CreateOptions")?;
-        let body = std::mem::replace(call.request.body_mut(), respond::full(bytes::Bytes::new()));
+        let body = std::mem::replace(call.request.body_mut(), RequestBody::empty());
         let body = read_body(body).await?;
         let format = call.core.catalog.format("", "v1", "Binding").ok_or_else(Error::no_such_path)?;
         let headers = call.request.headers();
