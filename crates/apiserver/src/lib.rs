@@ -20,7 +20,6 @@ pub mod model;
 pub mod negotiate;
 pub mod openapi;
 pub mod options;
-mod patching;
 pub mod query;
 pub mod registry;
 pub mod request_info;

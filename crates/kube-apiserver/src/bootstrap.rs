@@ -35,7 +35,7 @@ pub(crate) async fn objects(core: &Core, config: &Config) -> Result<()> {
 async fn create(core: &Core, group: &str, version: &str, plural: &str, mut object: Value) -> Result<(), Error> {
     let resource = core.catalog.find(group, version, plural).ok_or_else(Error::no_such_path)?;
     resource.format.stamp(&mut object);
-    let (mut object, _) = apiserver::codec::decode_value(&resource.format, object)?;
+    let (mut object, _) = apiserver::codec::decode_value(&resource.format, &object)?;
     resource.format.stamp(&mut object);
     resource.format.strategy.default(&mut object);
     let namespace = apiserver::meta::namespace(&object).to_owned();

@@ -57,7 +57,9 @@ impl Registry {
             warnings: &writer.warnings,
         };
         self.admission.mutate(&attributes, &mut object).await?;
-        Manager::new(resource, writer, api_semantics::Part::Main).record(&Value::Null, &mut object)?;
+        if !writer.applied {
+            Manager::new(resource, writer, api_semantics::Part::Main, "").record(None, &mut object);
+        }
         prepare(resource, &mut object, writer);
         let errors = resource.format.strategy.validate_create(&object);
         if !errors.is_empty() {

@@ -1,37 +1,53 @@
 //! Managed fields: who owns what.
 
-use api_semantics::Part;
+use api_semantics::{
+    Part,
+    apply::{self, FieldSet},
+};
 use serde_json::Value;
 
 use super::Writer;
-use crate::{
-    error::{Error, Result},
-    meta,
-    model::Resource,
-};
+use crate::{error::Result, meta, model::Resource};
 
 /// Keeps `metadata.managedFields` for one writer.
 pub struct Manager<'a> {
     resource: &'a Resource,
     writer: &'a Writer,
-    part: Part,
+    subresource: &'a str,
+    api_version: String,
+    /// What this (sub)resource resets, so that nobody comes to own it through it.
+    resets: FieldSet,
 }
 
 impl<'a> Manager<'a> {
-    pub fn new(resource: &'a Resource, writer: &'a Writer, part: Part) -> Self {
-        Manager { resource, writer, part }
+    pub fn new(resource: &'a Resource, writer: &'a Writer, part: Part, subresource: &'a str) -> Self {
+        let resets = match part {
+            Part::Main if resource.subresource("status").is_some() => FieldSet::of_fields(&[&["status"]]),
+            Part::Status => FieldSet::of_fields(&[&["spec"]]),
+            _ => FieldSet::default(),
+        };
+        Manager { resource, writer, subresource, api_version: resource.format.api_version(), resets }
     }
 
-    /// Records in `new` that the writer set what differs from `old` (null: all of it).
-    pub fn record(&self, old: &Value, new: &mut Value) -> Result<()> {
-        let _ = (self.resource, self.writer, self.part);
-        meta::copy(new, old, "managedFields");
-        Ok(())
+    fn write(&self) -> apply::Write<'_> {
+        apply::Write {
+            manager: &self.writer.manager,
+            api_version: &self.api_version,
+            subresource: self.subresource,
+            resets: &self.resets,
+            now: component_base::clock::now(),
+        }
     }
 
-    /// The object after the writer applied `config` to `old` (`None`: there is no such object yet).
-    pub fn apply(&self, _old: Option<&Value>, _config: Value, _force: bool) -> Result<Value> {
-        Err(Error::internal("server-side apply is not there yet"))
+    /// Records in `new` that the writer set what differs from `old` (`None`: all of it).
+    pub fn record(&self, old: Option<&Value>, new: &mut Value) {
+        apply::track_update(&self.resource.format.schema, old, new, &self.write());
+    }
+
+    /// The object after the writer applied `config` to `live` (`None`: there is no such object yet).
+    pub fn apply(&self, live: Option<&Value>, config: &Value, force: bool) -> Result<Value> {
+        let request = apply::Request { schema: &self.resource.format.schema, live, applied: config, force };
+        apply::apply(request, &self.write())
     }
 }
 

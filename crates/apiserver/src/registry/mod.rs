@@ -36,6 +36,8 @@ pub struct Writer {
     pub dry_run: bool,
     /// Who owns the fields that are written.
     pub manager: String,
+    /// Whether this is an apply: the objects that come in have their managed fields already.
+    pub applied: bool,
 }
 
 impl Writer {
@@ -46,6 +48,7 @@ impl Writer {
             warnings: Warnings::default(),
             dry_run: false,
             manager: "kube-apiserver".to_owned(),
+            applied: false,
         }
     }
 

@@ -22,8 +22,8 @@ pub struct Change<'a> {
     /// The subresource's name, "" for the object itself.
     pub subresource: &'a str,
     pub make: Make<'a>,
-    /// Whether `make` has written managed fields itself (apply).
-    pub manages_fields: bool,
+    /// The server's own changes that make nobody an owner.
+    pub keeps_owners: bool,
     /// Whether an object that is not there is created: always (apply), or as the kind says (update).
     pub create: Create,
 }
@@ -123,8 +123,8 @@ impl Registry {
             warnings: &writer.warnings,
         };
         self.admission.mutate(&attributes, &mut new).await?;
-        if !change.manages_fields {
-            Manager::new(resource, writer, change.part).record(&old, &mut new)?;
+        if !writer.applied && !change.keeps_owners {
+            Manager::new(resource, writer, change.part, change.subresource).record(Some(&old), &mut new);
         }
         prepare(resource, change.part, &mut new, &old, writer);
         let errors = resource.format.strategy.validate_update(change.part, &new, &old);

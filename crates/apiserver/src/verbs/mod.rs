@@ -95,11 +95,15 @@ fn fits_path(call: &Call) -> bool {
 
 /// The writer that a call stands for. `manager` is the client's `fieldManager`; its program's name stands in.
 fn writer(call: &Call, dry_run: bool, manager: &str) -> Writer {
-    let manager = if manager.is_empty() { user_agent_name(call) } else { manager.to_owned() };
-    Writer { user: call.user.clone(), warnings: call.warnings.clone(), dry_run, manager }
+    let manager = manager_name(call, manager);
+    Writer { user: call.user.clone(), warnings: call.warnings.clone(), dry_run, manager, applied: false }
 }
 
-fn user_agent_name(call: &Call) -> String {
+/// The field manager that a client names, or else its program's name.
+pub fn manager_name(call: &Call, given: &str) -> String {
+    if !given.is_empty() {
+        return given.to_owned();
+    }
     let agent = call.request.headers().get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let name = agent.split('/').next().unwrap_or_default();
     let printable: String = name.chars().filter(|c| !c.is_control()).take(128).collect();

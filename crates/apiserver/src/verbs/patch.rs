@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use api_semantics::Part;
+use api_semantics::{
+    Part,
+    patch::{self as semantics, Patched},
+};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 
@@ -14,7 +17,6 @@ use crate::{
     model::{Format, Resource},
     negotiate,
     options::{FieldValidation, WriteOptions},
-    patching as semantics,
     registry::{Change, Create, Manager, Writer},
     respond,
     server::{Body, Call},
@@ -50,7 +52,8 @@ pub(super) async fn patch(mut call: Call, part: Part) -> Result<Response<Body>> 
     check_options(kind, &call, &options)?;
     let body = write::take_body(&mut call).await?;
     let resource = Arc::clone(&call.resource);
-    let writer = writer(&call, options.dry_run, &options.field_manager);
+    let mut writer = writer(&call, options.dry_run, &options.field_manager);
+    writer.applied = kind == PatchKind::Apply;
     let request = Request {
         kind,
         part,
@@ -59,12 +62,13 @@ pub(super) async fn patch(mut call: Call, part: Part) -> Result<Response<Body>> 
         resource: &resource,
         writer: &writer,
         name: &call.info.name,
+        subresource: &call.info.subresource,
     };
     let change = Change {
         part,
         subresource: &call.info.subresource,
         make: Box::new(|old| request.make(old)),
-        manages_fields: kind == PatchKind::Apply,
+        keeps_owners: false,
         create: if kind == PatchKind::Apply { Create::Always } else { Create::Never },
     };
     let outcome =
@@ -98,6 +102,7 @@ struct Request<'a> {
     resource: &'a Resource,
     writer: &'a Writer,
     name: &'a str,
+    subresource: &'a str,
 }
 
 impl Request<'_> {
@@ -129,7 +134,8 @@ impl Request<'_> {
         if self.options.field_validation == FieldValidation::Warn {
             strict.iter().for_each(|e| self.writer.warnings.add(e));
         }
-        let mut new = Manager::new(self.resource, self.writer, self.part).apply(old, applied, self.options.force)?;
+        let manager = Manager::new(self.resource, self.writer, self.part, self.subresource);
+        let mut new = manager.apply(old, &applied, self.options.force)?;
         format.stamp(&mut new);
         format.strategy.default(&mut new);
         Ok(new)
@@ -139,13 +145,14 @@ impl Request<'_> {
 /// A patch of something that is no stored object (a scale); the result has the format's shape.
 pub(super) fn apply_to(kind: PatchKind, format: &Format, present: &Value, body: &[u8]) -> Result<Value> {
     if kind == PatchKind::Apply {
-        return patch_value(PatchKind::Merge, format, present, &codec::yaml_to_json(body)?);
+        let patched = patch_value(PatchKind::Merge, format, present, &codec::yaml_to_json(body)?)?;
+        return check_shape(format, patched, FieldValidation::Ignore, &Warnings::default());
     }
     let patched = patch_value(kind, format, present, body)?;
     check_shape(format, patched, FieldValidation::Ignore, &Warnings::default())
 }
 
-fn patch_value(kind: PatchKind, format: &Format, old: &Value, body: &[u8]) -> Result<Value> {
+fn patch_value(kind: PatchKind, format: &Format, old: &Value, body: &[u8]) -> Result<Patched> {
     match kind {
         PatchKind::Json => semantics::json_patch(old, body),
         PatchKind::Strategic if format.custom => {
@@ -157,8 +164,10 @@ fn patch_value(kind: PatchKind, format: &Format, old: &Value, body: &[u8]) -> Re
 }
 
 /// Decodes the patched object again, as if it had been sent: types are checked, defaults filled in.
-fn check_shape(format: &Format, patched: Value, validation: FieldValidation, warnings: &Warnings) -> Result<Value> {
-    let (mut value, strict) = codec::decode_value(format, patched)?;
+fn check_shape(format: &Format, patched: Patched, validation: FieldValidation, warnings: &Warnings) -> Result<Value> {
+    let (mut value, more) = codec::decode_value(format, &patched.value)?;
+    let mut strict = patched.strict_errors;
+    strict.extend(more);
     match validation {
         FieldValidation::Strict if !strict.is_empty() => {
             return Err(Error::bad_request(format!("strict decoding error: {}", strict.join(", "))));

@@ -84,7 +84,7 @@ async fn store(
         part: Part::Main,
         subresource: "scale",
         make: make_parent,
-        manages_fields: false,
+        keeps_owners: false,
         create: Create::Never,
     };
     let outcome = call.core.registry.update(resource, namespace, name, &change, &writer).await?;

@@ -94,7 +94,7 @@ pub(super) async fn update(mut call: Call, part: Part) -> Result<Response<Body>>
         part,
         subresource: &call.info.subresource,
         make: Box::new(|_| Ok(object.clone())),
-        manages_fields: false,
+        keeps_owners: false,
         create: Create::IfKindAllows,
     };
     let outcome = call.core.registry.update(resource, object_namespace(&call), name, &change, &writer).await?;

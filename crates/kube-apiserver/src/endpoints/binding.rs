@@ -36,7 +36,8 @@ impl Endpoint for Binding {
             user: call.user.clone(),
             warnings: call.warnings.clone(),
             dry_run: options.dry_run,
-            manager: options.field_manager.clone(),
+            manager: verbs::manager_name(&call, &options.field_manager),
+            applied: false,
         };
         let make: Make<'_> = Box::new(|pod: Option<&Value>| {
             let pod = pod.ok_or_else(|| pods.not_found(&name))?;
@@ -46,7 +47,7 @@ impl Endpoint for Binding {
             part: Part::Other("binding"),
             subresource: "binding",
             make,
-            manages_fields: true,
+            keeps_owners: false,
             create: Create::Never,
         };
         call.core.registry.update(&pods, &call.info.namespace, &name, &change, &writer).await?;
