@@ -18,6 +18,7 @@ mod pod;
 mod quantity;
 mod selectors;
 mod strategy;
+pub mod table;
 mod time;
 
 pub use groups::strategy_for;
