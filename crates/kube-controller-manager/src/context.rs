@@ -4,10 +4,10 @@
 use std::{future::Future, sync::Arc};
 
 use controller_runtime::{
-    EventRecorder, Informers, Object, ObjectKey, Outcome, Selection, SharedInformer, WorkQueue, run_workers,
+    EventRecorder, Informers, Object, Outcome, Selection, SharedInformer, WorkQueue, run_workers,
 };
 use futures::{FutureExt, future::BoxFuture};
-use kube::{Client, api::ApiResource, api::DynamicObject, api::PartialObjectMeta};
+use kube::Client;
 use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -51,11 +51,6 @@ impl Context {
         self.wait_for(self.shared.informers.informer_of(selection))
     }
 
-    /// An informer of metadata; nothing waits for it.
-    pub(crate) fn metadata_informer(&self, resource: &ApiResource) -> SharedInformer<PartialObjectMeta<DynamicObject>> {
-        self.shared.informers.metadata_informer(resource)
-    }
-
     fn wait_for<K: Object>(&self, informer: SharedInformer<K>) -> SharedInformer<K> {
         let waiting = informer.clone();
         self.waits.lock().push(async move { waiting.synced().await }.boxed());
@@ -86,9 +81,10 @@ impl Context {
     }
 
     /// Runs the controller's workers on a queue, after the informers asked for so far are in sync.
-    pub(crate) fn run<F, Fut>(&self, queue: &WorkQueue<ObjectKey>, reconcile: F)
+    pub(crate) fn run<K, F, Fut>(&self, queue: &WorkQueue<K>, reconcile: F)
     where
-        F: Fn(ObjectKey) -> Fut + Clone + Send + Sync + 'static,
+        K: Ord + Clone + std::fmt::Display + Send + Sync + 'static,
+        F: Fn(K) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
         let workers = self.shared.config.workers.get(self.name).copied().unwrap_or(1);

@@ -8,6 +8,8 @@ use crate::context::Context;
 mod deployment;
 mod endpoints;
 mod endpointslice;
+mod garbagecollector;
+mod job;
 mod namespace;
 mod replicaset;
 mod replicationcontroller;
@@ -63,6 +65,13 @@ pub static ALL: &[Controller] = &[
     ),
     controller("endpointslice-controller", "endpointslice", "endpointslice-controller", endpointslice::start),
     controller("endpoints-controller", "endpoint", "endpoint-controller", endpoints::start),
+    controller("job-controller", "job", "job-controller", job::start),
+    controller(
+        "garbage-collector-controller",
+        "garbagecollector",
+        "generic-garbage-collector",
+        garbagecollector::start,
+    ),
 ];
 
 /// Upstream's controllers that do not work here yet; `*` passes over them, naming one is refused.
