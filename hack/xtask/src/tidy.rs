@@ -48,6 +48,7 @@ pub(crate) fn run() -> Result<()> {
     for (path, text) in &sources {
         check_source(path, text, &mut wrong);
     }
+    check_dependencies(&mut wrong)?;
     if !wrong.is_empty() {
         bail!("tidy: {} findings\n{}", wrong.len(), wrong.join("\n"));
     }
@@ -76,6 +77,19 @@ fn check_layers(wrong: &mut Vec<String>) -> Result<()> {
         if !known(&dir) {
             wrong.push(format!("{} has no layer in hack/xtask/src/tidy.rs", dir.display()));
         }
+    }
+    Ok(())
+}
+
+/// Licences and sources of dependencies (`deny.toml`), where cargo-deny is installed.
+fn check_dependencies(wrong: &mut Vec<String>) -> Result<()> {
+    if !Command::new("cargo").args(["deny", "--version"]).output()?.status.success() {
+        println!("tidy: cargo-deny is not installed: licences and sources of dependencies are not checked");
+        return Ok(());
+    }
+    let output = Command::new("cargo").args(["deny", "--offline", "check", "bans", "licenses", "sources"]).output()?;
+    if !output.status.success() {
+        wrong.push(format!("cargo deny:\n{}", String::from_utf8_lossy(&output.stderr)));
     }
     Ok(())
 }
@@ -140,7 +154,10 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
     for (number, line) in text.lines().enumerate() {
         let indent = line.len() - line.trim_start().len();
         let starts = ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "async fn ", "pub async fn "];
-        if open.is_none() && starts.iter().any(|s| line.trim_start().starts_with(s)) && line.trim_end().ends_with(['{', '(', '>']) {
+        if open.is_none()
+            && starts.iter().any(|s| line.trim_start().starts_with(s))
+            && line.trim_end().ends_with(['{', '(', '>'])
+        {
             open = Some((number, indent));
         } else if let Some((start, outer)) = open
             && indent == outer
