@@ -3,6 +3,7 @@
 
 use std::{future::Future, sync::Arc};
 
+use api_types::k8s_openapi::NamespaceResourceScope;
 use controller_runtime::{
     EventRecorder, Informers, Object, Outcome, Selection, SharedInformer, WorkQueue, run_workers,
 };
@@ -49,6 +50,14 @@ impl Context {
         selection: Selection,
     ) -> SharedInformer<K> {
         self.wait_for(self.shared.informers.informer_of(selection))
+    }
+
+    /// The informer of all objects of a kind in one namespace.
+    pub(crate) fn informer_in<K>(&self, namespace: &str) -> SharedInformer<K>
+    where
+        K: Object + kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        self.wait_for(self.shared.informers.informer_in(namespace, Selection::default()))
     }
 
     fn wait_for<K: Object>(&self, informer: SharedInformer<K>) -> SharedInformer<K> {
