@@ -4,6 +4,7 @@
 //! Invariant: opens no file and no socket; reads no clock (times are arguments).
 
 pub mod apply;
+mod certificates;
 mod checks;
 mod defaults;
 mod field;
@@ -20,6 +21,7 @@ mod selectors;
 mod strategy;
 pub mod table;
 mod time;
+mod webhooks;
 
 pub use groups::strategy_for;
 pub use strategy::{Context, Part, Strategy, keep_other_parts};

@@ -174,6 +174,17 @@ pub(crate) fn cidr(text: &str) -> Option<(IpAddr, u8)> {
     (length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
 }
 
+/// Whether an address lies in a network.
+pub(crate) fn contains(network: IpAddr, length: u8, address: IpAddr) -> bool {
+    let bits = |ip: IpAddr| match ip {
+        IpAddr::V4(a) => (u128::from(u32::from(a)) << 96, true),
+        IpAddr::V6(a) => (u128::from(a), false),
+    };
+    let ((a, a4), (b, b4)) = (bits(network), bits(address));
+    let mask = if length == 0 { 0 } else { u128::MAX << (128 - u32::from(length)) };
+    a4 == b4 && a & mask == b & mask
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,4 +18,4 @@ mod volumes;
 pub(crate) use affinity::{node_selector, node_selector_requirement};
 pub(crate) use resource_names::{amount, any_resource_name, quota_name, resource_name};
 pub(crate) use scheduling::{taint_effect, tolerations};
-pub(crate) use spec::{Owner, pod_spec, pod_template};
+pub(crate) use spec::{Owner, pod_spec, pod_template, template_metadata};

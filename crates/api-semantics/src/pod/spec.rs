@@ -17,14 +17,19 @@ pub(crate) enum Owner<'a> {
 
 /// A pod template. Its metadata's errors stand directly below the template, as upstream has it.
 pub(crate) fn pod_template(template: &Field, errors: &mut Errors) {
-    let metadata = template.get("metadata");
-    let below = |name: &str| Field::at(metadata.get(name).value(), template.path().child(name));
-    object_meta::labels(&below("labels"), errors);
-    object_meta::annotations(&below("annotations"), errors);
+    template_metadata(template, errors);
     pod_spec(&template.get("spec"), &Owner::Template, errors);
     if !template.get("spec").get("ephemeralContainers").is_empty() {
         errors.forbidden(&template.dig("spec.ephemeralContainers"), "ephemeral containers not allowed in pod template");
     }
+}
+
+/// The labels and annotations of a template.
+pub(crate) fn template_metadata(template: &Field, errors: &mut Errors) {
+    let metadata = template.get("metadata");
+    let below = |name: &str| Field::at(metadata.get(name).value(), template.path().child(name));
+    object_meta::labels(&below("labels"), errors);
+    object_meta::annotations(&below("annotations"), errors);
 }
 
 pub(crate) fn pod_spec(spec: &Field, owner: &Owner, errors: &mut Errors) {

@@ -3,9 +3,14 @@
 mod mutating_admission_policy;
 mod mutating_admission_policy_binding;
 mod mutating_webhook_configuration;
+mod policies;
+mod rules;
 mod validating_admission_policy;
 mod validating_admission_policy_binding;
 mod validating_webhook_configuration;
+mod webhooks;
+
+pub(crate) use policies::mixed_case;
 
 use serde_json::{Value, json};
 

@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::defaults::{ensure, set, within};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind { generation: true, default, ..Kind::CLUSTER };
+pub(crate) static KIND: Kind =
+    Kind { generation: true, default, unconditional_update: false, validate: super::policies::policy, ..Kind::CLUSTER };
 
 fn default(policy: &mut Value) {
     let spec = ensure(policy, "spec");

@@ -6,5 +6,7 @@ use crate::kind::Kind;
 pub(crate) static KIND: Kind = Kind {
     generation: true,
     default: |o| within(o, "spec.matchResources", super::match_resources_defaults),
+    unconditional_update: false,
+    validate: super::policies::binding,
     ..Kind::CLUSTER
 };

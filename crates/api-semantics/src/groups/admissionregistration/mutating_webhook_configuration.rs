@@ -11,5 +11,7 @@ pub(crate) static KIND: Kind = Kind {
             set(w, "reinvocationPolicy", "Never");
         });
     },
+    unconditional_update: false,
+    validate: |o, e| super::webhooks::validate(o, true, e),
     ..Kind::CLUSTER
 };

@@ -94,7 +94,8 @@ fn validate(sets: &Field, errors: &mut Errors) {
     } else if selector.exists() && !selectors::is_empty(&selector) && !selectors::matches(&selector, &labels) {
         errors.invalid(&labels, "`selector` does not match template `labels`");
     }
-    crate::pod::pod_template(&template, errors);
+    // Upstream does not look into the pod: its mounts may name the claim templates.
+    crate::pod::template_metadata(&template, errors);
     super::always_restarted(&template, "StatefulSet", errors);
 }
 

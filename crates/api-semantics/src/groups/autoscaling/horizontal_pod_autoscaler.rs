@@ -8,6 +8,7 @@ use crate::kind::Kind;
 pub(crate) static KIND: Kind = Kind {
     initial_status: Some(|| json!({"desiredReplicas": 0, "currentMetrics": null})),
     default: default_v2,
+    validate: super::hpa_validation::validate,
     ..Kind::PLAIN
 };
 

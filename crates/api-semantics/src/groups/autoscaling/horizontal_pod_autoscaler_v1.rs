@@ -5,8 +5,12 @@ use serde_json::{Value, json};
 use crate::defaults::{ensure, set};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind =
-    Kind { initial_status: Some(|| json!({"currentReplicas": 0, "desiredReplicas": 0})), default, ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind {
+    initial_status: Some(|| json!({"currentReplicas": 0, "desiredReplicas": 0})),
+    default,
+    validate: super::hpa_validation::validate,
+    ..Kind::PLAIN
+};
 
 fn default(scaler: &mut Value) {
     let status = ensure(scaler, "status");

@@ -2,6 +2,7 @@
 
 mod horizontal_pod_autoscaler;
 mod horizontal_pod_autoscaler_v1;
+mod hpa_validation;
 
 use crate::kind::Kind;
 

@@ -1,9 +1,13 @@
 //! CertificateSigningRequest: a request for a client or serving certificate.
 
+use base64::Engine;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 use crate::defaults::{drop_key, ensure, keep};
+use crate::field::{Errors, Field};
 use crate::kind::{Kind, empty_status};
+use crate::object_meta::any_name;
 use crate::strategy::{Context, Part};
 
 pub(crate) static KIND: Kind = Kind {
@@ -13,6 +17,9 @@ pub(crate) static KIND: Kind = Kind {
     },
     prepare_create,
     prepare_update,
+    name: any_name,
+    validate_create: validate_spec,
+    validate_part,
     ..Kind::CLUSTER
 };
 
@@ -80,4 +87,96 @@ fn stamp_conditions(context: &Context, status: &mut Value, old: &Value) {
             c["lastTransitionTime"] = time.unwrap_or_else(|| now.clone());
         }
     });
+}
+
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+
+fn validate_spec(request: &Field, errors: &mut Errors) {
+    let spec = request.get("spec");
+    let bytes = spec.get("request");
+    if !holds_request(bytes.str()) {
+        errors.invalid(&bytes, "PEM block type must be CERTIFICATE REQUEST");
+    }
+    let usages = spec.get("usages");
+    if usages.is_empty() {
+        errors.required(&usages, "");
+    }
+    let mut seen = BTreeSet::new();
+    for usage in usages.items() {
+        if !USAGES.contains(&usage.str()) {
+            errors.not_supported(&usage, &USAGES);
+        }
+        if !seen.insert(usage.str()) {
+            errors.duplicate(&usage);
+        }
+    }
+    crate::certificates::signer_name(&spec.get("signerName"), errors);
+    let expiration = spec.get("expirationSeconds");
+    if expiration.exists() && expiration.int_or_zero() < 600 {
+        errors.invalid(&expiration, "may not specify a duration less than 600 seconds (10 minutes)");
+    }
+}
+
+/// Whether base64 text holds a PEM block of the right type; what is in the block is the signer's to judge.
+fn holds_request(base64: &str) -> bool {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE REQUEST-----")
+}
+
+/// Decisions cannot be taken back, nor can a certificate be replaced.
+fn validate_part(part: Part, new: &Field, old: &Field, errors: &mut Errors) {
+    let (status, before) = (new.get("status"), old.get("status"));
+    let conditions = status.get("conditions");
+    let has = |kind: &str| conditions.items().any(|c| c.str_of("type") == kind);
+    if has("Approved") && has("Denied") {
+        errors.invalid(&conditions, "Approved and Denied conditions are mutually exclusive");
+    }
+    for condition in conditions.items() {
+        let (kind, value) = (condition.get("type"), condition.get("status"));
+        crate::checks::required(&kind, errors);
+        if value.str().is_empty() {
+            errors.required(&value, "");
+        } else if matches!(kind.str(), "Approved" | "Denied" | "Failed") && value.str() != "True" {
+            errors.not_supported(&value, &["True"]);
+        } else {
+            crate::checks::one_of(&value, &["False", "True", "Unknown"], errors);
+        }
+    }
+    for kind in ["Approved", "Denied", "Failed"] {
+        let count = |f: &Field| f.get("conditions").items().filter(|c| c.str_of("type") == kind).count();
+        if count(&before) > count(&status) {
+            errors.forbidden(&conditions, format!("updates may not remove a condition of type \"{kind}\""));
+        }
+    }
+    let certificate = status.get("certificate");
+    if part == Part::Status
+        && !before.get("certificate").is_empty()
+        && certificate.str() != before.str_of("certificate")
+    {
+        errors.forbidden(&certificate, "updates may not set certificate content");
+    }
 }

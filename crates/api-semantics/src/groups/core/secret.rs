@@ -2,14 +2,25 @@
 
 use super::config_map::{MAX_SIZE, errors_of_key, frozen};
 use base64::Engine;
+use serde_json::Value;
 
 use crate::checks::immutable;
-use crate::defaults::set_zero;
+use crate::defaults::{ensure, set_zero};
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind =
-    Kind { default: |o| set_zero(o, "type", "Opaque"), validate, validate_change, ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind { default, validate, validate_change, ..Kind::PLAIN };
+
+/// `stringData` is a way to write `data`; it is never stored.
+fn default(secret: &mut Value) {
+    set_zero(secret, "type", "Opaque");
+    let Some(Value::Object(texts)) = secret.as_object_mut().and_then(|s| s.remove("stringData")) else { return };
+    let data = ensure(secret, "data");
+    for (key, text) in texts {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(text.as_str().unwrap_or(""));
+        data[key] = Value::String(encoded);
+    }
+}
 
 fn validate(secret: &Field, errors: &mut Errors) {
     let data = secret.get("data");

@@ -17,6 +17,7 @@ pub(crate) static KIND: Kind = Kind {
     name: dns_label,
     validate,
     validate_change,
+    prepare_create,
     prepare_update,
     ..Kind::PLAIN
 };
@@ -329,6 +330,15 @@ fn upgrade_ips(spec: &Field, old: &Field, errors: &mut Errors) {
         && first.str() != before.str()
     {
         errors.invalid(&families.items().next().unwrap_or(families), "primary ipFamily can not be unset");
+    }
+}
+
+/// `clusterIPs` follows from `clusterIP` when only that is said.
+fn prepare_create(_context: &Context, service: &mut Value) {
+    let spec = &mut service["spec"];
+    let single = text(spec, "clusterIP").to_owned();
+    if !single.is_empty() && text(spec, "type") != "ExternalName" {
+        set_zero(spec, "clusterIPs", json!([single]));
     }
 }
 
