@@ -11,6 +11,7 @@ pub mod chain;
 pub mod codec;
 mod continue_token;
 pub mod discovery;
+pub mod documents;
 pub mod error;
 pub mod health;
 pub mod local;

@@ -39,6 +39,7 @@ pub struct Core {
     pub limits: crate::chain::Limits,
     pub health: crate::health::Health,
     pub metrics: crate::metrics::Metrics,
+    pub openapi: crate::documents::OpenApi,
 }
 
 /// A request's body. Unlike [`Body`] it can be shared between threads, and so can a [`Call`]: handlers may lend it to

@@ -9,6 +9,7 @@ use apiserver::{
     cache::Hub,
     catalog::Catalog,
     chain::{Impersonator, Limits, Server},
+    documents::OpenApi,
     health::Health,
     local::Local,
     metrics::Metrics,
@@ -78,6 +79,7 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
         limits: Limits::new(config.max_reading, config.max_mutating),
         health,
         metrics: Metrics::default(),
+        openapi: OpenApi::default(),
     });
     let server = Arc::new(Server {
         core: Arc::clone(&core),
