@@ -62,6 +62,13 @@ impl Query {
         }
     }
 
+    /// Sets a parameter, instead of the value that it had.
+    #[must_use]
+    pub fn replacing(mut self, key: &str, value: &str) -> Self {
+        self.0.retain(|(k, _)| k != key);
+        self.with(key, value)
+    }
+
     /// The path with this query.
     pub fn on(&self, path: &str) -> String {
         let pairs: Vec<String> = self.0.iter().map(|(k, v)| format!("{k}={}", percent_encode(v))).collect();
