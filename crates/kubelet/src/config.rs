@@ -64,6 +64,10 @@ pub struct NodeConfig {
     pub lease: Duration,
     /// Pods at most.
     pub max_pods: u32,
+    /// Images listed in the status at most; all when negative.
+    pub max_images: i32,
+    /// Below these the node is under pressure: signal ("memory.available") to quantity or percentage.
+    pub pressure: BTreeMap<String, String>,
     /// Resources kept for the system and the kubelet: name to quantity.
     pub reserved: BTreeMap<String, String>,
     /// Pod CIDR in standalone mode.
@@ -207,10 +211,24 @@ impl NodeConfig {
             status_report: Duration::from_secs(300),
             lease: Duration::from_secs(40),
             max_pods: 110,
+            max_images: 50,
+            pressure: default_pressure(),
             reserved: BTreeMap::new(),
             pod_cidr: String::new(),
         }
     }
+}
+
+/// Upstream's `evictionHard`.
+pub fn default_pressure() -> BTreeMap<String, String> {
+    let thresholds = [
+        ("memory.available", "100Mi"),
+        ("nodefs.available", "10%"),
+        ("nodefs.inodesFree", "5%"),
+        ("imagefs.available", "15%"),
+        ("imagefs.inodesFree", "5%"),
+    ];
+    thresholds.map(|(signal, value)| (signal.to_owned(), value.to_owned())).into()
 }
 
 impl Default for CgroupConfig {

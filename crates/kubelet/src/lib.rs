@@ -6,18 +6,28 @@
 //! **Invariant:** decides nothing about which node a pod belongs to, and keeps no state of its own on disk that it could not
 //! rebuild from the API server and the runtime.
 
+mod agent;
+pub mod certs;
 pub mod config;
-pub mod host;
 mod events;
+mod hooks;
+pub mod host;
 mod images;
+mod logs;
+mod node;
 mod objects;
+pub mod options;
 mod pod;
 mod pods;
+mod probes;
 mod run;
+mod server;
 pub mod runtime;
 mod spec;
 mod status;
 mod text;
+mod upkeep;
+mod volumes;
 
 pub use config::Config;
 pub use run::run;

@@ -89,8 +89,8 @@ fn write(path: &Path, file: &FileProjection) -> io::Result<()> {
     }
     fs::write(path, &file.data)?;
     fs::set_permissions(path, fs::Permissions::from_mode(file.mode))?;
-    if file.uid.is_some() {
-        chown(path, file.uid, None)?;
+    if file.uid.is_some() || file.gid.is_some() {
+        chown(path, file.uid, file.gid)?;
     }
     Ok(())
 }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn payload(files: &[(&str, &str)]) -> Payload {
-        let file = |text: &str| FileProjection { data: text.into(), mode: 0o640, uid: None };
+        let file = |text: &str| FileProjection { data: text.into(), mode: 0o640, uid: None, gid: None };
         files.iter().map(|(name, text)| ((*name).to_owned(), file(text))).collect()
     }
 

@@ -92,6 +92,8 @@ pub struct FileProjection {
     pub mode: u32,
     /// Owner other than root (tokens of non-root containers).
     pub uid: Option<u32>,
+    /// Group other than root's (`fsGroup`).
+    pub gid: Option<u32>,
 }
 
 /// The files of an atomically written volume by relative path.

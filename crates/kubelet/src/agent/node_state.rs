@@ -1,0 +1,90 @@
+//! What the kubelet knows of its own node.
+
+use crate::config::Config;
+use crate::host::Machine;
+use crate::node::capacity;
+use api_types::k8s_openapi::api::core::v1::Node;
+use component_helpers::resources::Amounts;
+use parking_lot::RwLock;
+use std::sync::Arc;
+
+struct State {
+    object: Option<Arc<Node>>,
+    host_ips: Vec<String>,
+    runtime: Result<(), String>,
+    network: Result<(), String>,
+    relisted: bool,
+}
+
+/// The node's object, addresses and health.
+pub struct NodeState {
+    allocatable: Amounts,
+    state: RwLock<State>,
+}
+
+impl NodeState {
+    /// Nothing known but what the configuration says.
+    pub fn new(config: &Config, machine: &Machine) -> Self {
+        let state = State {
+            object: None,
+            host_ips: config.node.ips.iter().map(ToString::to_string).collect(),
+            runtime: Err("container runtime status check may not have completed yet".into()),
+            network: Err("container runtime status check may not have completed yet".into()),
+            relisted: false,
+        };
+        Self { allocatable: capacity::allocatable_amounts(config, machine), state: RwLock::new(state) }
+    }
+
+    /// What pods may use, as amounts.
+    pub fn allocatable(&self) -> Amounts {
+        self.allocatable.clone()
+    }
+
+    /// The node's addresses.
+    pub fn host_ips(&self) -> Vec<String> {
+        self.state.read().host_ips.clone()
+    }
+
+    /// Sets the addresses.
+    pub fn set_host_ips(&self, ips: Vec<String>) {
+        self.state.write().host_ips = ips;
+    }
+
+    /// The node object, once read.
+    pub fn object(&self) -> Option<Arc<Node>> {
+        self.state.read().object.clone()
+    }
+
+    /// Sets the node object.
+    pub fn set_object(&self, node: Arc<Node>) {
+        self.state.write().object = Some(node);
+    }
+
+    /// What the runtime said of itself and of the network; whether the network has just become ready.
+    pub fn set_health(&self, runtime: Result<(), String>, network: Result<(), String>) -> bool {
+        let mut state = self.state.write();
+        let up = state.network.is_err() && network.is_ok();
+        (state.runtime, state.network) = (runtime, network);
+        up
+    }
+
+    /// The containers have been listed once.
+    pub fn set_relisted(&self) {
+        self.state.write().relisted = true;
+    }
+
+    /// Why the runtime is not ready.
+    pub fn runtime_error(&self) -> Option<String> {
+        let state = self.state.read();
+        match &state.runtime {
+            Err(why) => Some(why.clone()),
+            Ok(()) if !state.relisted => Some("PLEG is not healthy: pleg has yet to be successful".into()),
+            Ok(()) => None,
+        }
+    }
+
+    /// Why the network is not ready.
+    pub fn network_error(&self) -> Option<String> {
+        self.state.read().network.clone().err()
+    }
+}

@@ -1,0 +1,6 @@
+//! Container logs in the CRI's format: reading and rotation.
+
+mod line;
+pub mod rotate;
+
+pub use line::tail_text;
