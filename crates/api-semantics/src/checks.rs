@@ -132,7 +132,12 @@ fn empty_container(value: &serde_json::Value) -> bool {
 
 /// `field is immutable`, unless nothing changed.
 pub(crate) fn immutable(new: &Field, old: &Field, errors: &mut Errors) {
-    if !same(new, old) {
+    if same(new, old) {
+        return;
+    }
+    if !new.exists() && old.value().is_string() {
+        errors.invalid_str(new, IMMUTABLE);
+    } else {
         errors.invalid(new, IMMUTABLE);
     }
 }

@@ -21,7 +21,7 @@ fn one_url(url: &Field, errors: &mut Errors) {
         Some((s, r)) if !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) => (s, r),
         _ => ("", url.str()),
     };
-    if scheme != "https" {
+    if !scheme.eq_ignore_ascii_case("https") {
         errors.invalid_as(url, scheme, format!("'https' is the only allowed URL scheme{FORM}"));
     }
     let authority = rest.strip_prefix("//").map_or("", |r| r.split(['/', '?', '#']).next().unwrap_or(""));
@@ -41,8 +41,9 @@ fn one_url(url: &Field, errors: &mut Errors) {
 }
 
 fn one_service(service: &Field, errors: &mut Errors) {
-    for name in ["name", "namespace"] {
-        required(&service.get(name), errors);
+    // Upstream hands the two over in the wrong order, so that each is reported under the other's name.
+    for (own, shown) in [("name", "namespace"), ("namespace", "name")] {
+        required(&Field::at(service.get(own).value(), service.path().child(shown)), errors);
     }
     port(&service.get("port"), errors);
     let path = service.get("path");

@@ -165,6 +165,7 @@ impl Target {
         let mut object = self.created(body);
         let errors = self.strategy.validate_create(&object);
         let warnings = self.strategy.warnings(&object, None);
+        self.strategy.default(&mut object);
         normalize(&mut object, &self.schema);
         (answer(object, errors), warnings)
     }
@@ -187,6 +188,10 @@ impl Target {
             {
                 new["metadata"][key] = value.clone();
             }
+        }
+        if body["kind"] == "Pod" {
+            // Admission adds the default tolerations again.
+            new["spec"]["tolerations"] = old["spec"]["tolerations"].clone();
         }
         self.strategy.prepare_update(&context(), Part::Main, &mut new, &old);
         if self.strategy.has_generation() && spec_of(&new) != spec_of(&old) {

@@ -126,8 +126,6 @@ fn common(container: &Field, scope: &Scope, errors: &mut Errors) {
     crate::checks::required_name(&name, names::dns1123_label, errors);
     if image.str().is_empty() {
         errors.required(&image, "");
-    } else if image.str() != image.str().trim() {
-        errors.invalid(&image, "must not have leading or trailing whitespace");
     }
     required_one_of(&container.get("terminationMessagePolicy"), &["File", "FallbackToLogsOnError"], errors);
     ports(&container.get("ports"), scope, errors);
@@ -138,6 +136,18 @@ fn common(container: &Field, scope: &Scope, errors: &mut Errors) {
     resources(&container.get("resources"), scope.claims, errors);
     resize_policy(container, scope, errors);
     security::container_security_context(&container.get("securityContext"), errors);
+}
+
+/// Only of real pods: templates of older versions may hold anything.
+pub(super) fn trimmed_images(spec: &Field, errors: &mut Errors) {
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        for container in spec.get(list).items() {
+            let image = container.get("image");
+            if image.str() != image.str().trim() {
+                errors.invalid(&image, "must not have leading or trailing whitespace");
+            }
+        }
+    }
 }
 
 fn ports(ports: &Field, scope: &Scope, errors: &mut Errors) {

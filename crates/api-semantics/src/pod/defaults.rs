@@ -3,13 +3,16 @@
 use serde_json::{Value, json};
 
 use crate::defaults::{each, ensure, fill, map_at, set, set_zero, text, within};
-use crate::groups::core::claim_spec_defaults;
+use crate::groups::core::{claim_spec_defaults, single_and_list};
 
 const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// A pod: the template's defaults and those that only real pods get.
 pub(crate) fn pod(pod: &mut Value) {
-    ensure(pod, "status");
+    let status = ensure(pod, "status");
+    for (single, list) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
+        single_and_list(status, single, list, |ip| json!({ "ip": ip }));
+    }
     let spec = ensure(pod, "spec");
     set(spec, "enableServiceLinks", true);
     for list in ["initContainers", "containers"] {

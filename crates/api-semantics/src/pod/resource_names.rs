@@ -54,6 +54,11 @@ pub(crate) fn quota_name(name: &str, field: &Field, errors: &mut Errors) {
     }
 }
 
+/// A resource that quotas know by a plain name.
+pub(crate) fn is_quota_resource(name: &str) -> bool {
+    is_standard_anywhere(name)
+}
+
 fn is_standard_anywhere(name: &str) -> bool {
     const KNOWN: [&str; 19] = [
         "cpu",

@@ -43,16 +43,15 @@ pub(crate) fn pod_spec(spec: &Field, owner: &Owner, errors: &mut Errors) {
         grace_period: spec.get("terminationGracePeriodSeconds").int(),
     };
     containers::validate(spec, &scope, errors);
+    if let Owner::Pod(_) = owner {
+        volumes::token_accounts(spec, errors);
+        containers::trimmed_images(spec, errors);
+    }
     containers::pod_resources(spec, errors);
     one_of(&spec.get("restartPolicy"), &["Always", "OnFailure", "Never"], errors);
     dns(spec, errors);
     object_meta::labels(&spec.get("nodeSelector"), errors);
     security::pod_security_context(spec, errors);
-    for secret in spec.get("imagePullSecrets").items() {
-        if secret.str_of("name").is_empty() {
-            errors.required(&secret.get("name"), "");
-        }
-    }
     affinity::validate(&spec.get("affinity"), errors);
     scheduling::validate(spec, errors);
     identity(spec, errors);
@@ -142,8 +141,7 @@ fn dns_config(config: &Field, errors: &mut Errors) {
             continue;
         }
         let text = text.strip_suffix('.').unwrap_or(text);
-        let messages =
-            if text.contains('_') { names::dns1123_subdomain_underscore(text) } else { names::dns1123_subdomain(text) };
+        let messages = names::dns1123_subdomain_underscore(text);
         for message in messages {
             errors.invalid_as(&search, text, message);
         }

@@ -17,7 +17,7 @@ pub(super) fn validate<'a>(spec: &Field<'a>, owner: &Owner, errors: &mut Errors)
     for volume in spec.get("volumes").items() {
         let before = errors.len();
         let name = volume.get("name");
-        source(&volume, spec, owner, errors);
+        source(&volume, owner, errors);
         if name.str().is_empty() {
             errors.required(&name, "");
         } else {
@@ -35,7 +35,7 @@ pub(super) fn validate<'a>(spec: &Field<'a>, owner: &Owner, errors: &mut Errors)
     volumes
 }
 
-fn source(volume: &Field, spec: &Field, owner: &Owner, errors: &mut Errors) {
+fn source(volume: &Field, owner: &Owner, errors: &mut Errors) {
     let set: Vec<&str> = SOURCES.iter().copied().filter(|s| volume.has(s)).collect();
     if set.is_empty() {
         errors.required(volume, "must specify a volume type");
@@ -55,7 +55,7 @@ fn source(volume: &Field, spec: &Field, owner: &Owner, errors: &mut Errors) {
                     downward_file(&item, &field, errors);
                 }
             }
-            "projected" => projected(&field, spec, errors),
+            "projected" => projected(&field, errors),
             "ephemeral" => ephemeral(volume, &field, owner, errors),
             _ => volume_sources::validate(name, &field, errors),
         }
@@ -107,7 +107,7 @@ pub(super) fn local_path(path: &Field, errors: &mut Errors) {
     }
 }
 
-fn projected(volume: &Field, spec: &Field, errors: &mut Errors) {
+fn projected(volume: &Field, errors: &mut Errors) {
     mode(&volume.get("defaultMode"), errors);
     let mut paths = std::collections::BTreeSet::new();
     for source in volume.get("sources").items() {
@@ -117,13 +117,10 @@ fn projected(volume: &Field, spec: &Field, errors: &mut Errors) {
                 .filter(|n| source.has(n))
                 .map(|n| source.get(n))
                 .collect();
-        if set.is_empty() {
-            errors.required(&source, "");
-        }
         if set.len() > 1 {
             errors.forbidden(&source, "may not specify more than 1 volume type");
         }
-        projection(&source, volume, spec, errors);
+        projection(&source, volume, errors);
         for item in set.iter().flat_map(|s| s.get("items").items().collect::<Vec<_>>()) {
             let path = item.str_of("path");
             if !path.is_empty() && !paths.insert(path) {
@@ -134,7 +131,7 @@ fn projected(volume: &Field, spec: &Field, errors: &mut Errors) {
     }
 }
 
-fn projection(source: &Field, volume: &Field, spec: &Field, errors: &mut Errors) {
+fn projection(source: &Field, volume: &Field, errors: &mut Errors) {
     for name in ["secret", "configMap"] {
         let part = source.get(name);
         if part.exists() {
@@ -150,7 +147,7 @@ fn projection(source: &Field, volume: &Field, spec: &Field, errors: &mut Errors)
     }
     let token = source.get("serviceAccountToken");
     if token.exists() {
-        service_account_token(&token, volume, spec, errors);
+        service_account_token(&token, volume, errors);
     }
     let bundle = source.get("clusterTrustBundle");
     if bundle.exists() {
@@ -158,10 +155,22 @@ fn projection(source: &Field, volume: &Field, spec: &Field, errors: &mut Errors)
     }
 }
 
-fn service_account_token(token: &Field, volume: &Field, spec: &Field, errors: &mut Errors) {
-    if spec.str_of("serviceAccountName").is_empty() {
-        errors.forbidden(token, "must not be specified when serviceAccountName is not set");
+/// Tokens need an account to speak for. Said apart from the volume's own errors, so that its mounts are found.
+pub(super) fn token_accounts(spec: &Field, errors: &mut Errors) {
+    if !spec.str_of("serviceAccountName").is_empty() {
+        return;
     }
+    for volume in spec.get("volumes").items() {
+        for source in volume.dig("projected.sources").items().filter(|s| s.has("serviceAccountToken")) {
+            errors.forbidden(
+                &source.get("serviceAccountToken"),
+                "must not be specified when serviceAccountName is not set",
+            );
+        }
+    }
+}
+
+fn service_account_token(token: &Field, volume: &Field, errors: &mut Errors) {
     let expiration = token.get("expirationSeconds");
     if expiration.int_or_zero() < 600 {
         errors.invalid_int(&expiration, "may not specify a duration less than 10 minutes");

@@ -75,7 +75,7 @@ fn one_variable(variable: &Field, errors: &mut Errors) {
     if name.str().is_empty() {
         errors.required(&name, "name is not specified");
     } else if !is_identifier(name.str()) {
-        errors.invalid(&name, "name is not a valid CEL identifier");
+        errors.invalid(&name, "must be a valid CEL identifier");
     }
     if expression.str().trim().is_empty() {
         errors.required(&expression, "expression is not specified");

@@ -35,7 +35,7 @@ fn selected_template(spec: &Field, kind: &str, errors: &mut Errors) {
         return;
     }
     let labels = template.dig("metadata.labels");
-    if selector.exists() && !selectors::is_empty(&selector) && !selectors::matches(&selector, &labels) {
+    if !selector.exists() || !selectors::is_empty(&selector) && !selectors::matches(&selector, &labels) {
         errors.invalid(&labels, "`selector` does not match template `labels`");
     }
     crate::pod::pod_template(&template, errors);

@@ -14,6 +14,7 @@ pub(crate) static KIND: Kind = Kind {
     initial_status: Some(|| json!({"replicas": 0, "availableReplicas": 0})),
     default,
     validate,
+    validate_create,
     validate_change,
     ..Kind::PLAIN
 };
@@ -73,11 +74,6 @@ fn validate(sets: &Field, errors: &mut Errors) {
     non_negative(&spec.get("replicas"), errors);
     non_negative(&spec.get("minReadySeconds"), errors);
     non_negative(&spec.dig("ordinals.start"), errors);
-    non_negative(&spec.get("revisionHistoryLimit"), errors);
-    let service = spec.get("serviceName");
-    if !service.str().is_empty() {
-        errors.invalid_each(&service, names::dns1123_label(service.str()));
-    }
     let (selector, template) = (spec.get("selector"), spec.get("template"));
     if selector.exists() {
         selectors::validate(&selector, errors);
@@ -91,12 +87,32 @@ fn validate(sets: &Field, errors: &mut Errors) {
     if !selectors::is_valid(&selector) {
         let shown = Field::at(selector.value(), selector.path().clone());
         errors.push(go::bare_invalid(&shown));
-    } else if selector.exists() && !selectors::is_empty(&selector) && !selectors::matches(&selector, &labels) {
+    } else if !selector.exists() || !selectors::is_empty(&selector) && !selectors::matches(&selector, &labels) {
         errors.invalid(&labels, "`selector` does not match template `labels`");
     }
-    // Upstream does not look into the pod: its mounts may name the claim templates.
-    crate::pod::template_metadata(&template, errors);
+    let with_claims = with_claim_volumes(&spec);
+    crate::pod::pod_template(&Field::at(&with_claims, template.path().clone()), errors);
     super::always_restarted(&template, "StatefulSet", errors);
+}
+
+/// The template as the pods will have it: each claim template is a volume.
+fn with_claim_volumes(spec: &Field) -> Value {
+    let mut template = spec.get("template").value().clone();
+    let claims = spec.get("volumeClaimTemplates");
+    let volumes = claims.items().map(|c| {
+        let name = c.get("metadata").str_of("name");
+        json!({"name": name, "persistentVolumeClaim": {"claimName": name}})
+    });
+    let volumes: Vec<Value> = volumes.collect();
+    if !volumes.is_empty() && template.is_object() {
+        let list = ensure(&mut template, "spec");
+        let mut all = list["volumes"].as_array().cloned().unwrap_or_default();
+        // A volume of the template gives way to the claim of the same name.
+        all.retain(|v| !volumes.iter().any(|c| c["name"] == v["name"]));
+        all.extend(volumes);
+        list["volumes"] = Value::Array(all);
+    }
+    template
 }
 
 fn update_strategy(strategy: &Field, errors: &mut Errors) {
@@ -138,6 +154,10 @@ fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
 
 /// Claim templates never change, so that only new sets need a look at them.
 fn validate_create(sets: &Field, errors: &mut Errors) {
+    let service = sets.dig("spec.serviceName");
+    if !service.str().is_empty() {
+        errors.invalid_each(&service, names::dns1123_label(service.str()));
+    }
     for claim in sets.dig("spec.volumeClaimTemplates").items() {
         crate::groups::core::claim_spec(&claim.get("spec"), errors);
     }

@@ -63,6 +63,7 @@ fn prepare_create(_context: &Context, job: &mut Value) {
     let name = text(&job["metadata"], "name").to_owned();
     let spec = ensure(job, "spec");
     let labels = ensure(ensure(ensure(spec, "template"), "metadata"), "labels");
+    let before = labels.clone();
     for key in LABELS {
         set(labels, key, if key.ends_with("uid") { uid.clone() } else { name.clone() });
     }
@@ -71,10 +72,9 @@ fn prepare_create(_context: &Context, job: &mut Value) {
     if selector.is_object() && !uid.is_empty() {
         set(selector, "batch.kubernetes.io/controller-uid", uid);
     }
-    // The job carries the labels of its template when it has none of its own.
-    let own = map_at(job, "metadata.labels");
-    let without: Vec<_> = template_labels.as_object().into_iter().flatten().collect();
-    if own.is_empty() || own.iter().all(|(k, v)| without.iter().any(|(a, b)| *a == k && *b == v)) {
+    // Labels that were defaulted from the template's follow it (in upstream they are one map).
+    let shared = map_at(job, "metadata.labels");
+    if !shared.is_empty() && Some(&shared) == before.as_object() {
         ensure(job, "metadata")["labels"] = template_labels;
     }
 }
@@ -82,14 +82,16 @@ fn prepare_create(_context: &Context, job: &mut Value) {
 fn validate(job: &Field, errors: &mut Errors) {
     let spec = job.get("spec");
     super::job_validation::spec(&spec, errors);
-    if !spec.has("selector") {
-        errors.required(&spec.get("selector"), "");
+    let selector = spec.get("selector");
+    if selector.exists() {
+        selectors::validate(&selector, errors);
     } else {
-        selectors::validate(&spec.get("selector"), errors);
-        let labels = spec.dig("template.metadata.labels");
-        if selectors::is_valid(&spec.get("selector")) && !selectors::matches(&spec.get("selector"), &labels) {
-            errors.invalid(&labels, "`selector` does not match template `labels`");
-        }
+        errors.required(&selector, "");
+    }
+    let labels = spec.dig("template.metadata.labels");
+    let matched = selector.exists() && selectors::matches(&selector, &labels);
+    if selectors::is_valid(&selector) && !matched {
+        errors.invalid(&labels, "`selector` does not match template `labels`");
     }
     generated_labels(job, errors);
 }

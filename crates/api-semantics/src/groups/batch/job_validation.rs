@@ -81,7 +81,7 @@ fn indexed(spec: &Field, errors: &mut Errors) {
 
 fn per_index(spec: &Field, errors: &mut Errors) {
     let (per_index, max) = (spec.get("backoffLimitPerIndex"), spec.get("maxFailedIndexes"));
-    let indexed = spec.str_of("completionMode") == "Indexed";
+    let indexed = spec.str_of("completionMode") != "NonIndexed";
     if per_index.exists() && !indexed {
         errors.invalid(&per_index, NEEDS_INDEXED);
     }

@@ -3,17 +3,24 @@
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-use crate::defaults::{each, ensure, fill, map_at, set, text, within};
+use crate::defaults::{each, ensure, fill, map_at, set, set_zero, text, within};
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
 use crate::names;
 use crate::quantity::{self, Quantity};
+use crate::strategy::Context;
 
-pub(crate) static KIND: Kind = Kind { default, validate, ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind { default, prepare_create, validate, ..Kind::PLAIN };
 
 fn default(range: &mut Value) {
     let spec = ensure(range, "spec");
     each(spec, "limits", item);
+}
+
+/// A limit range without a name gets a unique one.
+fn prepare_create(_context: &Context, range: &mut Value) {
+    let uid = range["metadata"]["uid"].clone();
+    set_zero(ensure(range, "metadata"), "name", uid);
 }
 
 fn item(item: &mut Value) {
@@ -120,7 +127,7 @@ fn ratio_bounds(ratio: Quantity, min: Option<Quantity>, max: Option<Quantity>, f
         errors.invalid_as(field, ratio.to_string(), format!("ratio {ratio} is less than 1"));
     }
     if let (Some(min), Some(max)) = (min, max) {
-        let limit = if min.is_zero() { 0.0 } else { max.as_f64() / min.as_f64() };
+        let limit = max.as_f64() / min.as_f64();
         if ratio.as_f64() > limit {
             let message = format!("ratio {ratio} is greater than max/min = {limit:.6}");
             errors.invalid_as(field, ratio.to_string(), message);

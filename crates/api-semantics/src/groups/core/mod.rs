@@ -16,6 +16,7 @@ mod secret;
 mod service;
 mod service_account;
 
+pub(crate) use node::single_and_list;
 pub(crate) use persistent_volume_claim::{access_modes, claim_spec, claim_spec_defaults};
 
 use crate::kind::Kind;

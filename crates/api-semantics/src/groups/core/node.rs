@@ -16,13 +16,24 @@ pub(crate) static KIND: Kind =
     Kind { default, prepare_update, unconditional_update: true, validate, validate_change, ..Kind::CLUSTER };
 
 fn default(node: &mut Value) {
-    ensure(node, "spec");
+    single_and_list(ensure(node, "spec"), "podCIDR", "podCIDRs", |c| c);
     let status = ensure(node, "status");
     within(status, "capacity", crate::quantity::round_list);
     within(status, "allocatable", crate::quantity::round_list);
     let capacity = map_at(status, "capacity");
     if !capacity.is_empty() {
         set_zero(status, "allocatable", capacity);
+    }
+}
+
+/// Older clients know a single value; it is the first of the list, and what it says goes.
+pub(crate) fn single_and_list(object: &mut Value, single: &str, list: &str, item: fn(Value) -> Value) {
+    let Some(one) = object.get(single).filter(|v| !crate::field::is_zero(v)).cloned() else {
+        return;
+    };
+    let wanted = item(one);
+    if object[list][0] != wanted {
+        object[list] = Value::Array(vec![wanted]);
     }
 }
 

@@ -150,13 +150,9 @@ fn local(spec: &Field, source: &Field, errors: &mut Errors) {
 }
 
 fn secrets(source: &Field, errors: &mut Errors) {
-    for name in [
-        "controllerPublishSecretRef",
-        "nodeStageSecretRef",
-        "nodePublishSecretRef",
-        "controllerExpandSecretRef",
-        "nodeExpandSecretRef",
-    ] {
+    for name in
+        ["controllerPublishSecretRef", "nodePublishSecretRef", "controllerExpandSecretRef", "nodeExpandSecretRef"]
+    {
         let secret = source.get(name);
         if secret.exists() {
             required(&secret.get("name"), errors);

@@ -11,8 +11,13 @@ use crate::quantity::{self, Quantity};
 use crate::selectors;
 use api_types::Path;
 
-pub(crate) static KIND: Kind =
-    Kind { initial_status: Some(|| json!({"phase": "Pending"})), default: claim_defaults, ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind {
+    initial_status: Some(|| json!({"phase": "Pending"})),
+    default: claim_defaults,
+    validate: |claim, errors| claim_spec(&claim.get("spec"), errors),
+    validate_change,
+    ..Kind::PLAIN
+};
 
 fn claim_defaults(claim: &mut Value) {
     set_zero(ensure(claim, "status"), "phase", "Pending");
@@ -69,14 +74,15 @@ pub(crate) fn claim_spec(spec: &Field, errors: &mut Errors) {
 
 /// Upstream shows a bad mode at the list.
 pub(crate) fn access_modes(modes: &Field, errors: &mut Errors) {
-    let mut exclusive = false;
+    let (mut exclusive, mut others) = (false, false);
     for mode in modes.items() {
         if !ACCESS_MODES.contains(&mode.str()) {
             errors.not_supported(&Field::at(mode.value(), modes.path().clone()), &ACCESS_MODES);
         }
         exclusive |= mode.str() == "ReadWriteOncePod";
+        others |= mode.str() != "ReadWriteOncePod";
     }
-    if exclusive && modes.len() > 1 {
+    if exclusive && others {
         errors.forbidden(modes, "may not use ReadWriteOncePod with other access modes");
     }
 }

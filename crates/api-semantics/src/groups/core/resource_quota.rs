@@ -53,7 +53,7 @@ fn scopes(spec: &Field, errors: &mut Errors) {
     }
     contradictions(&set, &scopes, errors);
     for (name, _) in spec.get("hard").entries() {
-        if set.iter().any(|s| SCOPES.contains(s) && !tracks(s, name)) {
+        if set.iter().any(|s| SCOPES.contains(s) && crate::pod::is_quota_resource(name) && !tracks(s, name)) {
             errors.invalid(&scopes, "unsupported scope applied to resource");
         }
     }
@@ -113,7 +113,7 @@ fn scope_selector(selector: &Field, hard: &Field, errors: &mut Errors) {
         }
         set.insert(scope.str());
         for (name, _) in hard.entries() {
-            if SCOPES.contains(&scope.str()) && !tracks(scope.str(), name) {
+            if SCOPES.contains(&scope.str()) && crate::pod::is_quota_resource(name) && !tracks(scope.str(), name) {
                 errors.invalid(&list, "unsupported scope applied to resource");
             }
         }

@@ -322,6 +322,7 @@ fn upgrade_ips(spec: &Field, old: &Field, errors: &mut Errors) {
     let (new_ips, old_ips) = (spec.get("clusterIPs"), old.get("clusterIPs"));
     if let (Some(first), Some(before)) = (new_ips.items().next(), old_ips.items().next())
         && first.str() != before.str()
+        && names::ip(first.str()).is_some()
     {
         errors.invalid(&new_ips, "may not change once set");
     }
@@ -406,6 +407,11 @@ fn drop_type_dependent(new: &mut Value, old: &Value) {
                 drop_key(p, "nodePort");
             }
         });
+    }
+    if !matches!(new_kind.as_str(), "NodePort" | "LoadBalancer")
+        && new["spec"]["externalTrafficPolicy"] == old["spec"]["externalTrafficPolicy"]
+    {
+        drop_key(&mut new["spec"], "externalTrafficPolicy");
     }
     if old_kind == "LoadBalancer" {
         for name in ["allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"] {

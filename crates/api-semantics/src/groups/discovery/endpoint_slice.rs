@@ -92,11 +92,7 @@ fn ports(ports: &Field, errors: &mut Errors) {
             errors.duplicate_as(&name, name.str());
         }
         let protocol = port.get("protocol");
-        required_one_of(&protocol, &["SCTP", "TCP", "UDP"], errors);
-        let number = port.get("port");
-        if number.exists() {
-            crate::checks::port_number(&number, errors);
-        }
+        crate::checks::one_of(&protocol, &["SCTP", "TCP", "UDP"], errors);
         let application = port.get("appProtocol");
         if application.exists() {
             errors.invalid_each(&application, names::qualified_name(application.str()));

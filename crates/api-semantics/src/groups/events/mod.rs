@@ -2,7 +2,6 @@
 
 mod event;
 
-use crate::checks::IMMUTABLE;
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
 use crate::names;
@@ -21,7 +20,9 @@ pub(crate) struct EventFields {
 
 /// Namespaces must agree; the new style (with an event time) has required fields.
 pub(crate) fn validate(event: &Field, names_: &EventFields, errors: &mut Errors) {
-    legacy(event, names_, errors);
+    if names_.legacy {
+        legacy(event, names_, errors);
+    }
     if names_.legacy && event.get("eventTime").is_zero() {
         return;
     }
@@ -86,8 +87,6 @@ pub(crate) fn validate_change(new: &Field, old: &Field, names_: &EventFields, er
     ];
     for (own, upstream) in shown {
         let field = Field::at(new.get(own).value(), new.path().child(upstream));
-        if !crate::checks::same(&field, &old.get(own)) {
-            errors.invalid(&field, IMMUTABLE);
-        }
+        crate::checks::immutable(&field, &old.get(own), errors);
     }
 }

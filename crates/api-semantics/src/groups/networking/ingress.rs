@@ -85,7 +85,10 @@ fn one_path(path: &Field, errors: &mut Errors) {
     let (text, kind) = (path.get("path"), path.get("pathType"));
     let absolute = text.str().starts_with('/');
     match kind.value().as_str() {
-        None => errors.required(&kind, "pathType must be specified"),
+        None => {
+            errors.required(&kind, "pathType must be specified");
+            return;
+        }
         Some("Exact" | "Prefix") => {
             if !absolute {
                 errors.invalid_str(&text, "must be an absolute path");

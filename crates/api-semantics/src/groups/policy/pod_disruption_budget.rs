@@ -13,6 +13,7 @@ pub(crate) static KIND: Kind = Kind {
     default,
     validate,
     unconditional_update: false,
+    name: crate::object_meta::path_segment,
     ..Kind::PLAIN
 };
 

@@ -48,7 +48,8 @@ fn validate(class: &Field, errors: &mut Errors) {
 }
 
 fn topologies(terms: &Field, errors: &mut Errors) {
-    let mut seen: Vec<Vec<(&str, BTreeSet<&str>)>> = Vec::new();
+    // A term without expressions counts as a duplicate, even the first.
+    let mut seen: Vec<Vec<(&str, BTreeSet<&str>)>> = vec![Vec::new()];
     for term in terms.items() {
         let list = term.get("matchLabelExpressions");
         let mut keys = BTreeSet::new();
