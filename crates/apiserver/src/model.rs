@@ -190,6 +190,9 @@ pub trait Behaviour: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Runs after a changed object was stored: gives back what it no longer uses.
+    async fn after_update(&self, _new: &Value, _old: &Value) {}
+
     /// Runs when an object is gone, or was never stored after `begin_create`.
     async fn release(&self, _object: &Value) {}
 

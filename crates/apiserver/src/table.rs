@@ -42,7 +42,7 @@ pub fn of_objects(
     list: &ListMeta,
 ) -> Result<Value> {
     let rows: Vec<Value> = objects.iter().map(|object| row(resource, object, version, query)).collect::<Result<_>>()?;
-    let columns = columns(resource);
+    let columns = api_semantics::table::column_definitions(&resource.kind);
     Ok(json!({
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{version}"),
@@ -58,20 +58,11 @@ fn row(resource: &Resource, object: &Value, version: &str, query: &Query) -> Res
         "Object" => object.clone(),
         _ => respond::partial(object, version),
     };
-    let mut row = json!({ "cells": cells(resource, object) });
-    if !included.is_null() {
-        row["object"] = included;
+    let made = api_semantics::table::row(&resource.kind, object, component_base::clock::now());
+    let mut row = json!({ "cells": made.cells });
+    if !made.conditions.is_empty() {
+        row["conditions"] = made.conditions.into();
     }
+    row["object"] = included;
     Ok(row)
-}
-
-fn columns(_resource: &Resource) -> Value {
-    json!([
-        { "name": "Name", "type": "string", "format": "name", "description": "", "priority": 0 },
-        { "name": "Created At", "type": "date", "format": "", "description": "", "priority": 0 },
-    ])
-}
-
-fn cells(_resource: &Resource, object: &Value) -> Vec<Value> {
-    vec![meta::name(object).into(), meta::text(object, "creationTimestamp").into()]
 }

@@ -1,7 +1,14 @@
 //! Objects that every cluster has from the start.
 
-use anyhow::Result;
-use apiserver::{error::Error, registry::Writer, server::Core};
+use anyhow::{Context, Result};
+use api_semantics::Part;
+use apiserver::{
+    error::Error,
+    meta,
+    model::Resource,
+    registry::{Change, Create, Writer},
+    server::Core,
+};
 use serde_json::{Value, json};
 
 use crate::config::Config;
@@ -32,15 +39,86 @@ pub(crate) async fn objects(core: &Core, config: &Config) -> Result<()> {
     Ok(())
 }
 
-async fn create(core: &Core, group: &str, version: &str, plural: &str, mut object: Value) -> Result<(), Error> {
+async fn create(core: &Core, group: &str, version: &str, plural: &str, object: Value) -> Result<(), Error> {
     let resource = core.catalog.find(group, version, plural).ok_or_else(Error::no_such_path)?;
-    resource.format.stamp(&mut object);
-    let (mut object, _) = apiserver::codec::decode_value(&resource.format, &object)?;
-    resource.format.stamp(&mut object);
-    resource.format.strategy.default(&mut object);
-    let namespace = apiserver::meta::namespace(&object).to_owned();
+    let object = decoded(&resource, object)?;
+    let namespace = meta::namespace(&object).to_owned();
     match core.registry.create(&resource, &namespace, object, &Writer::system()).await {
         Err(e) if e.reason != "AlreadyExists" => Err(e),
         _ => Ok(()),
     }
+}
+
+/// The service that pods reach this server by, with its endpoints; kept at what this server is.
+pub(crate) async fn kubernetes_service(core: &Core, config: &Config) -> Result<()> {
+    let first = config.service_ips.first().map(|range| range.first().to_string());
+    let port = config.secure_port;
+    let service = json!({
+        "metadata": {
+            "name": "kubernetes", "namespace": "default", "labels": { "component": "apiserver", "provider": "kubernetes" },
+        },
+        "spec": {
+            "type": "ClusterIP", "clusterIP": first, "sessionAffinity": "None",
+            "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": port }],
+        },
+    });
+    create(core, "", "v1", "services", service).await?;
+    if config.advertise_address.is_loopback() {
+        tracing::warn!("no address but the loopback: pods can't reach this server through its service");
+        return Ok(());
+    }
+    let address = config.advertise_address.to_string();
+    let endpoints = json!({
+        "metadata": {
+            "name": "kubernetes", "namespace": "default", "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
+        },
+        "subsets": [{ "addresses": [{ "ip": address }], "ports": [{ "name": "https", "port": port, "protocol": "TCP" }] }],
+    });
+    put(core, "", "v1", "endpoints", endpoints).await?;
+    let slice = json!({
+        "metadata": { "name": "kubernetes", "namespace": "default", "labels": { "kubernetes.io/service-name": "kubernetes" } },
+        "addressType": if config.advertise_address.is_ipv6() { "IPv6" } else { "IPv4" },
+        "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
+        "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
+    });
+    put(core, "discovery.k8s.io", "v1", "endpointslices", slice).await?;
+    Ok(())
+}
+
+/// What aggregated servers and daemons authenticate clients with.
+pub(crate) async fn authentication_config(core: &Core, config: &Config) -> Result<()> {
+    let mut data = serde_json::Map::new();
+    if let Some(path) = &config.client_ca {
+        let ca = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        data.insert("client-ca-file".to_owned(), ca.into());
+    }
+    let map = json!({
+        "metadata": { "name": "extension-apiserver-authentication", "namespace": "kube-system" }, "data": data,
+    });
+    put(core, "", "v1", "configmaps", map).await?;
+    Ok(())
+}
+
+/// Creates the object, or gives it these contents where it differs.
+async fn put(core: &Core, group: &str, version: &str, plural: &str, object: Value) -> Result<(), Error> {
+    let resource = core.catalog.find(group, version, plural).ok_or_else(Error::no_such_path)?;
+    let object = decoded(&resource, object)?;
+    let (namespace, name) = (meta::namespace(&object).to_owned(), meta::name(&object).to_owned());
+    let change = Change {
+        part: Part::Main,
+        subresource: "",
+        make: Box::new(|_| Ok(object.clone())),
+        keeps_owners: false,
+        create: Create::Always,
+    };
+    core.registry.update(&resource, &namespace, &name, &change, &Writer::system()).await?;
+    Ok(())
+}
+
+fn decoded(resource: &Resource, mut object: Value) -> Result<Value, Error> {
+    resource.format.stamp(&mut object);
+    let (mut object, _) = apiserver::codec::decode_value(&resource.format, &object)?;
+    resource.format.stamp(&mut object);
+    resource.format.strategy.default(&mut object);
+    Ok(object)
 }

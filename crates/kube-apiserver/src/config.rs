@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, bail};
 use component_base::flags::Flags;
 
-use crate::{auth::AuthConfig, ip_range::IpRange};
+use crate::{auth::AuthConfig, connect::KubeletOptions, ip_range::IpRange};
 
 /// Where the cluster's state lives.
 #[derive(Clone, Debug)]
@@ -45,6 +45,7 @@ pub struct Config {
     pub not_ready_seconds: i64,
     pub unreachable_seconds: i64,
     pub auth: AuthConfig,
+    pub kubelet: KubeletOptions,
 }
 
 impl Config {
@@ -82,6 +83,12 @@ impl Config {
             not_ready_seconds: flags.int("default-not-ready-toleration-seconds"),
             unreachable_seconds: flags.int("default-unreachable-toleration-seconds"),
             auth: AuthConfig::from_flags(flags)?,
+            kubelet: KubeletOptions {
+                ca: path("kubelet-certificate-authority"),
+                identity: path("kubelet-client-certificate").zip(path("kubelet-client-key")),
+                address_types: flags.list("kubelet-preferred-address-types"),
+                timeout: flags.duration("kubelet-timeout"),
+            },
         })
     }
 
@@ -140,9 +147,9 @@ fn node_ports(text: &str) -> Result<(u16, u16)> {
     }
 }
 
-/// The address that the default route leaves from, when the server listens on all of them.
+/// The address that the default route leaves from, when the server listens on all of them (or only on the loopback).
 fn advertised(bind: IpAddr) -> Result<IpAddr> {
-    if !bind.is_unspecified() {
+    if !bind.is_unspecified() && !bind.is_loopback() {
         return Ok(bind);
     }
     let socket =

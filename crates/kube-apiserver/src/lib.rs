@@ -2,9 +2,11 @@
 //!
 //! Invariant: the generic verbs live in `apiserver`; here are only tables, and what single kinds need.
 
+mod admission;
 pub mod auth;
 mod behaviours;
 mod bootstrap;
+mod cell;
 pub mod config;
 pub mod connect;
 mod convert;

@@ -25,10 +25,12 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admission,
     auth::{self, Auth},
     behaviours, bootstrap,
+    cell::CoreCell,
     config::{Backend, Config},
-    documents, endpoints, kinds,
+    connect, documents, endpoints, kinds,
 };
 
 /// How long the caches may take to fill at start.
@@ -61,16 +63,17 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
     let auth = Arc::new(Auth::new(config.auth.clone())?);
     let hub = Hub::new(Arc::clone(&store), "/registry/");
     let catalog = Catalog::default();
-    let parts = kinds::Parts {
-        endpoints: endpoints::table(&auth),
-        behaviours: behaviours::table(config.event_ttl),
-        missing: Arc::new(endpoints::Missing),
-    };
+    let cell = CoreCell::default();
+    let kubelet = Arc::new(connect::Kubelet::new(&config.kubelet)?);
+    let mut endpoints = endpoints::table(&auth);
+    endpoints.extend(connect::rows(&kubelet));
+    let parts =
+        kinds::Parts { endpoints, behaviours: behaviours::table(config, &cell), missing: Arc::new(endpoints::Missing) };
     kinds::install(&catalog, &hub, &parts)?;
     tasks.spawn(Arc::clone(&hub).run(shutdown.clone()));
     hub.wait_filled(FILL).await.context("filling the caches from the store")?;
     let health = health(&hub, &auth);
-    let admission = AdmissionChain::default();
+    let admission = AdmissionChain::new(admission::plugins(config, &cell)?);
     let core = Arc::new(Core {
         catalog,
         registry: Registry { store, hub, admission: admission.clone() },
@@ -81,6 +84,7 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
         metrics: Metrics::default(),
         openapi: OpenApi::default(),
     });
+    cell.set(Arc::clone(&core));
     let server = Arc::new(Server {
         core: Arc::clone(&core),
         authenticator: Arc::clone(&auth.authenticator),
@@ -92,6 +96,8 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
         cors: config.cors.clone(),
     });
     bootstrap::objects(&core, config).await.context("creating the objects that every cluster has")?;
+    bootstrap::kubernetes_service(&core, config).await.context("publishing this server as a service")?;
+    bootstrap::authentication_config(&core, config).await.context("publishing the client CA")?;
     let api = ApiServer { server, tasks };
     auth.start(api.loopback(), &shutdown, &api.tasks);
     Ok(api)

@@ -71,7 +71,7 @@ impl Registry {
         self.admission.validate(&attributes, &object).await?;
         stored.behaviour.begin_create(&mut object, writer.dry_run).await?;
         let result = self.store_new(resource, stored, &object, writer).await;
-        if result.is_err() || writer.dry_run {
+        if result.is_err() && !writer.dry_run {
             stored.behaviour.release(&object).await;
         }
         let revision = result?;

@@ -158,7 +158,10 @@ impl Registry {
             return Ok(Attempt::Done(new));
         }
         match self.store.put(&kv.key, bytes, kv.mod_revision, stored.behaviour.time_to_live()).await {
-            Ok(revision) => Ok(Attempt::Done(with_revision(new, revision))),
+            Ok(revision) => {
+                stored.behaviour.after_update(&new, old).await;
+                Ok(Attempt::Done(with_revision(new, revision)))
+            }
             Err(StoreError::Conflict { current, .. }) => Ok(Attempt::Lost(current)),
             Err(e) => Err(from_store(&e)),
         }

@@ -3,19 +3,23 @@
 mod namespaces;
 mod orphaning;
 mod pods;
+mod services;
 mod timed;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use apiserver::model::Behaviour;
+
+use crate::{cell::CoreCell, config::Config};
 
 /// By (group, resource).
 pub(crate) type Table = BTreeMap<(&'static str, &'static str), Arc<dyn Behaviour>>;
 
-pub(crate) fn table(event_ttl: Duration) -> Table {
-    let events: Arc<dyn Behaviour> = Arc::new(timed::Events(event_ttl));
+pub(crate) fn table(config: &Config, core: &CoreCell) -> Table {
+    let events: Arc<dyn Behaviour> = Arc::new(timed::Events(config.event_ttl));
     BTreeMap::from([
         (("", "pods"), Arc::new(pods::Pods) as Arc<dyn Behaviour>),
+        (("", "services"), Arc::new(services::Services::new(config, core.clone()))),
         (("", "namespaces"), Arc::new(namespaces::Namespaces)),
         (("", "replicationcontrollers"), Arc::new(orphaning::Orphaning)),
         (("batch", "jobs"), Arc::new(orphaning::Orphaning)),
