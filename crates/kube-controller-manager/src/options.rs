@@ -10,7 +10,8 @@ use crate::{
     controllers,
 };
 
-const TABLE: &str = include_str!("flags.txt");
+/// Upstream's flags.
+pub const TABLE: &str = include_str!("flags.txt");
 
 /// Parses the command line; prints and exits where there is nothing to run.
 pub fn parse() -> Flags {

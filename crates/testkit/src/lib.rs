@@ -1,1 +1,28 @@
-//! testkit
+//! What tests of whole clusters are made of: an in-process [`Cluster`] on a paused clock, a [`FakeRuntime`] at the CRI seam,
+//! [builders], [`eventually`], and the [`History`] of everything that was written.
+//!
+//! ```no_run
+//! use testkit::{Cluster, Options, simulate};
+//!
+//! let history = simulate(1, || async {
+//!     let cluster = Cluster::start(Options { nodes: 3, ..Options::default() }).await.expect("it starts");
+//!     cluster.stop().await
+//! });
+//! ```
+//!
+//! Invariant: fakes sit at the outermost seams only (container runtime, machine, transport, clock, randomness); every
+//! component is the real one.
+
+pub mod builders;
+mod cluster;
+mod entropy;
+mod eventually;
+mod history;
+mod runtime;
+mod simulation;
+
+pub use cluster::{Cluster, Options};
+pub use eventually::eventually;
+pub use history::{Entry, History, Recorder};
+pub use runtime::{FakeRuntime, Script};
+pub use simulation::{EPOCH, simulate};
