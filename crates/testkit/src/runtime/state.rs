@@ -91,8 +91,8 @@ impl State {
             self.exit(&container, 137);
         }
         let not_ready = i32::from(api::PodSandboxState::SandboxNotready);
-        if let Some(sandbox) = self.sandboxes.get_mut(id).filter(|sandbox| sandbox.state != not_ready) {
-            sandbox.state = not_ready;
+        let was_ready = self.sandboxes.get_mut(id).map(|sandbox| std::mem::replace(&mut sandbox.state, not_ready));
+        if was_ready.is_some_and(|state| state != not_ready) {
             self.tell(id, id, api::ContainerEventType::ContainerStoppedEvent);
         }
     }
@@ -137,7 +137,8 @@ impl State {
 
     pub(super) fn create_container(&mut self, sandbox: &str, config: api::ContainerConfig) -> Result<String> {
         self.sandbox_status(sandbox)?;
-        let id = format!("{}-container-{}", self.node, self.number());
+        let number = self.number();
+        let id = format!("{}-container-{number}", self.node);
         let image = config.image.clone().unwrap_or_default().image;
         let status = api::ContainerStatus {
             id: id.clone(),
