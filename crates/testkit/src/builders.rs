@@ -128,9 +128,9 @@ impl DeploymentBuilder {
     pub fn build(self) -> Deployment {
         let pod = self.pod.build();
         let labels = pod.metadata.labels.unwrap_or_default();
-        let app: BTreeMap<_, _> = labels.iter().filter(|(key, _)| *key == "app").map(|(k, v)| (k.clone(), v.clone())).collect();
-        let metadata =
-            ObjectMeta { name: Some(self.name), namespace: Some(self.namespace), ..ObjectMeta::default() };
+        let app: BTreeMap<_, _> =
+            labels.iter().filter(|(key, _)| *key == "app").map(|(k, v)| (k.clone(), v.clone())).collect();
+        let metadata = ObjectMeta { name: Some(self.name), namespace: Some(self.namespace), ..ObjectMeta::default() };
         let template = PodTemplateSpec {
             metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
             spec: pod.spec,

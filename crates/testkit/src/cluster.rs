@@ -41,13 +41,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            nodes: 1,
-            cpus: 8,
-            memory: 32 * GIB,
-            apiserver_flags: Vec::new(),
-            controller_manager_flags: Vec::new(),
-        }
+        Self { nodes: 1, cpus: 8, memory: 32 * GIB, apiserver_flags: Vec::new(), controller_manager_flags: Vec::new() }
     }
 }
 
@@ -134,13 +128,8 @@ impl Cluster {
         let running = self.shutdown.child_token();
         let client = self.client(&format!("system:node:{name}"), &[NODES]);
         let host = Arc::new(HollowHost::new(name, self.options.cpus, self.options.memory));
-        let kubelet = kubelet::run(
-            kubelet::Config::hollow(name),
-            Some(client),
-            Arc::new(runtime.clone()),
-            host,
-            running.clone(),
-        );
+        let kubelet =
+            kubelet::run(kubelet::Config::hollow(name), Some(client), Arc::new(runtime.clone()), host, running.clone());
         self.spawn("kubelet", kubelet);
         self.nodes.insert(name.to_owned(), HollowNode { runtime, running });
     }

@@ -39,7 +39,7 @@ fn fill(buffer: &mut [u8]) -> std::io::Result<()> {
 ///
 /// # Safety
 /// As of the original: `buffer` is writable for `length` bytes.
-#[allow(unsafe_code, reason = "the signature is the C library's")]
+#[allow(unsafe_code, unreachable_pub, reason = "the signature and the reach are the C library's")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> isize {
     if buffer.is_null() || length == 0 {

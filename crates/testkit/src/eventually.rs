@@ -12,11 +12,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// # Panics
 /// If it does not within `limit`: the panic says `what` was waited for, and what `condition` said last.
 #[track_caller]
-pub fn eventually<T, F>(
-    limit: Duration,
-    what: &str,
-    mut condition: impl FnMut() -> F,
-) -> impl Future<Output = T>
+pub fn eventually<T, F>(limit: Duration, what: &str, mut condition: impl FnMut() -> F) -> impl Future<Output = T>
 where
     F: Future<Output = Result<T, String>>,
 {

@@ -1,8 +1,13 @@
 //! Everything that was ever written, in order: what two runs with one seed must have in common.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Write as _},
+    path::Path,
+    sync::Arc,
+};
 
-use bytes::Bytes;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use storage::{Event, Revision, Store};
@@ -14,7 +19,7 @@ pub struct Entry {
     pub revision: u64,
     pub key: String,
     /// `None`: removed.
-    pub value: Option<Bytes>,
+    pub value: Option<Vec<u8>>,
 }
 
 /// The writes of a cluster's life.
@@ -55,6 +60,40 @@ impl History {
         panic!("histories differ after {same} writes\nbefore: {before:#?}\none: {one}\n\ntwo: {two}");
     }
 
+    /// Writes revision, key and value (with their lengths, values plus one) of each entry.
+    pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
+        let mut file = io::BufWriter::new(File::create(path)?);
+        for Entry { revision, key, value } in &self.0 {
+            let length = value.as_ref().map_or(0, |value| value.len() as u64 + 1);
+            for number in [*revision, key.len() as u64, length] {
+                file.write_all(&number.to_le_bytes())?;
+            }
+            file.write_all(key.as_bytes())?;
+            file.write_all(value.as_deref().unwrap_or_default())?;
+        }
+        file.flush()
+    }
+
+    pub(crate) fn load(path: &Path) -> io::Result<Self> {
+        let bytes = std::fs::read(path)?;
+        let (mut rest, mut entries) = (bytes.as_slice(), Vec::new());
+        let torn = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        while !rest.is_empty() {
+            let mut numbers = [0; 3];
+            for number in &mut numbers {
+                let (bytes, after) = rest.split_first_chunk::<8>().ok_or_else(torn)?;
+                (*number, rest) = (u64::from_le_bytes(*bytes), after);
+            }
+            let [revision, key, value] = numbers;
+            let (key, after) = rest.split_at_checked(key as usize).ok_or_else(torn)?;
+            let (bytes, after) = after.split_at_checked(value.saturating_sub(1) as usize).ok_or_else(torn)?;
+            rest = after;
+            let key = String::from_utf8(key.to_vec()).map_err(io::Error::other)?;
+            entries.push(Entry { revision, key, value: (value > 0).then(|| bytes.to_vec()) });
+        }
+        Ok(Self(entries))
+    }
+
     /// How many writes there were under a prefix.
     pub fn count(&self, prefix: &str) -> usize {
         self.0.iter().filter(|entry| entry.key.starts_with(prefix)).count()
@@ -74,7 +113,7 @@ impl Recorder {
             while let Some(Ok(event)) = events.next().await {
                 let entry = match event {
                     Event::Put { kv, .. } => {
-                        Entry { revision: kv.mod_revision.0, key: kv.key, value: Some(kv.value) }
+                        Entry { revision: kv.mod_revision.0, key: kv.key, value: Some(kv.value.to_vec()) }
                     }
                     Event::Delete { prev, revision } => Entry { revision: revision.0, key: prev.key, value: None },
                     Event::Progress(_) => continue,
@@ -96,7 +135,16 @@ mod tests {
     use super::*;
 
     fn entry(revision: u64, value: &'static str) -> Entry {
-        Entry { revision, key: "/a".into(), value: Some(Bytes::from_static(value.as_bytes())) }
+        Entry { revision, key: "/a".into(), value: Some(value.into()) }
+    }
+
+    #[test]
+    fn a_file_keeps_it() {
+        let removed = Entry { value: None, ..entry(3, "") };
+        let history = History(vec![entry(1, "x"), entry(2, ""), removed]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        history.save(file.path()).unwrap();
+        assert_eq!(History::load(file.path()).unwrap(), history);
     }
 
     #[test]

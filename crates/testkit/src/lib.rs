@@ -20,9 +20,11 @@ mod eventually;
 mod history;
 mod runtime;
 mod simulation;
+mod twice;
 
 pub use cluster::{Cluster, Options};
 pub use eventually::eventually;
 pub use history::{Entry, History, Recorder};
 pub use runtime::{FakeRuntime, Script};
 pub use simulation::{EPOCH, simulate};
+pub use twice::assert_repeats;

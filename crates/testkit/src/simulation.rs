@@ -1,7 +1,8 @@
 //! Runs a cluster's life in one thread, on a paused clock, from a seed.
 //!
 //! Time passes only while nothing can run, so an hour takes as long as its work. Everything that varies between runs
-//! follows from the seed; two runs with one seed give the same [`History`](crate::History).
+//! follows from the seed, but for what libraries count per process (tokio's choice among ready branches of `select!`
+//! begins with such a count): [`assert_repeats`](crate::assert_repeats) runs in processes of their own therefore.
 
 use std::future::Future;
 
@@ -45,26 +46,40 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::{Entry, History};
 
-    fn draw(seed: u64) -> Vec<(u32, String, Timestamp)> {
+    fn draw(seed: u64) -> Vec<(String, Timestamp)> {
         simulate(seed, || async {
             let mut drawn = Vec::new();
             for _ in 0..20 {
-                // Both are ready: the choice is tokio's.
-                let chosen = tokio::select! {
-                    () = std::future::ready(()) => 1,
-                    () = std::future::ready(()) => 2,
-                };
                 tokio::time::sleep(Duration::from_secs(60)).await;
-                drawn.push((chosen, rng::suffix(5), clock::now()));
+                drawn.push((rng::suffix(5), clock::now()));
             }
             drawn
         })
     }
 
     #[test]
-    fn a_seed_repeats_choices_names_and_times() {
+    fn a_seed_repeats_names_and_times() {
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
+    }
+
+    /// Both branches are ready each time: the choices are tokio's.
+    async fn choices() -> History {
+        let mut chosen = Vec::new();
+        for _ in 0..64 {
+            tokio::select! {
+                () = std::future::ready(()) => chosen.push(1),
+                () = std::future::ready(()) => chosen.push(2),
+            }
+        }
+        assert!(chosen.contains(&1) && chosen.contains(&2));
+        History(vec![Entry { revision: 1, key: String::new(), value: Some(chosen) }])
+    }
+
+    #[test]
+    fn a_seed_repeats_choices() {
+        crate::assert_repeats("simulation::tests::a_seed_repeats_choices", 7, choices);
     }
 }

@@ -283,7 +283,8 @@ mod tests {
         let mut events = runtime.container_events().await.unwrap();
         let (_, job) = container(&runtime, "job:1").await;
         let (_, server) = container(&runtime, "server:1").await;
-        while events.next().await.unwrap().unwrap().container_event_type() != api::ContainerEventType::ContainerStoppedEvent
+        while events.next().await.unwrap().unwrap().container_event_type()
+            != api::ContainerEventType::ContainerStoppedEvent
         {}
         let ended = runtime.container_status(&job).await.unwrap();
         assert_eq!((ended.exit_code, ended.finished_at - ended.started_at), (3, 60_000_000_000));

@@ -46,10 +46,9 @@ impl SigningKey {
         let public = VerificationKeys::from_pem(pem)?;
         let Some(public) = public.0.first() else { bail!("no key found") };
         let key = match public.algorithm {
-            Algorithm::RS256 => EncodingKey::from_rsa_pem(pem),
-            _ => EncodingKey::from_ec_pem(pem),
+            Algorithm::RS256 => EncodingKey::from_rsa_pem(pem).context("a private key is needed")?,
+            _ => ec_key(pem)?,
         };
-        let key = key.context("a private key in PKCS#1 (RSA) or PKCS#8 form is needed")?;
         Ok(Self { key, algorithm: public.algorithm, id: public.id.clone() })
     }
 
@@ -120,6 +119,30 @@ impl VerificationKeys {
     }
 }
 
+/// An elliptic curve key in PKCS#8 form, or in the older one of its own (SEC 1), which is wrapped.
+fn ec_key(pem: &[u8]) -> anyhow::Result<EncodingKey> {
+    if let Ok(key) = PrivatePkcs8KeyDer::from_pem_slice(pem) {
+        return Ok(EncodingKey::from_ec_der(key.secret_pkcs8_der()));
+    }
+    let key = PrivateSec1KeyDer::from_pem_slice(pem).map_err(|_| anyhow::anyhow!("a private key is needed"))?;
+    Ok(EncodingKey::from_ec_der(&pkcs8(key.secret_sec1_der())?))
+}
+
+/// RFC 5208's wrapping of a P-256 key: version, algorithm (id-ecPublicKey, prime256v1), key.
+fn pkcs8(sec1: &[u8]) -> anyhow::Result<Vec<u8>> {
+    const HEAD: &[u8] =
+        b"\x02\x01\x00\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+    let length = |bytes: usize| -> anyhow::Result<Vec<u8>> {
+        match u8::try_from(bytes) {
+            Ok(short) if short < 0x80 => Ok(vec![short]),
+            Ok(long) => Ok(vec![0x81, long]),
+            Err(_) => bail!("the key is too long for P-256"),
+        }
+    };
+    let key = [&[0x04][..], &length(sec1.len())?, sec1].concat();
+    Ok([&[0x30][..], &length(HEAD.len() + key.len())?, HEAD, &key].concat())
+}
+
 fn public_of(key: PrivateKeyDer<'_>) -> anyhow::Result<Vec<u8>> {
     let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
     let public = key.public_key().context("a key without a public part")?;
@@ -162,6 +185,21 @@ fn verification_key(spki: &[u8]) -> anyhow::Result<VerificationKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `openssl ecparam -name prime256v1 -genkey -noout`.
+    const SEC1: &str = "-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEIGzsorP+k6UJcWkqMQpe9t9aKesot5iooaBwuNcaBfqxoAoGCCqGSM49
+AwEHoUQDQgAEyUc37UxntIPq0vzha9mnGuKnVQJE9okar+vl2JB12ltTb/M91Iuw
+i9Ut/VLkifeOzCJhbwG1rH/ycwzf0DfRNg==
+-----END EC PRIVATE KEY-----
+";
+
+    #[test]
+    fn the_older_form_of_elliptic_curve_keys_is_read() {
+        let signing = SigningKey::from_pem(SEC1.as_bytes()).unwrap();
+        let token = signing.sign(&Claims::default()).unwrap();
+        assert!(VerificationKeys::from_pem(SEC1.as_bytes()).unwrap().verify(&token).is_some());
+    }
 
     #[test]
     fn what_one_key_signs_it_verifies_and_no_other() {

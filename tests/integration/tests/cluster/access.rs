@@ -1,0 +1,88 @@
+//! Identities and permissions in a running cluster.
+
+use std::time::Duration;
+
+use api_types::k8s_openapi::api::{
+    core::v1::{Node, Pod, Secret, ServiceAccount},
+    rbac::v1::ClusterRole,
+};
+use kube::{
+    Api, Client,
+    api::{ListParams, PostParams},
+};
+use testkit::{
+    Cluster, Options,
+    builders::{deployment, pod},
+    eventually, simulate,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The message of a refusal.
+fn refusal<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> String {
+    match result.unwrap_err() {
+        kube::Error::Api(status) => status.message.clone(),
+        other => panic!("{other}"),
+    }
+}
+
+fn pods(client: &Client) -> Api<Pod> {
+    Api::namespaced(client.clone(), "default")
+}
+
+#[test]
+fn components_act_within_their_roles_and_others_are_told_no() {
+    simulate(1, || async {
+        let cluster = Cluster::start(Options { nodes: 0, ..Options::default() }).await.unwrap();
+        let admin = cluster.admin();
+        let roles: Api<ClusterRole> = Api::all(admin.clone());
+        let edit = || async {
+            let role = roles.get_opt("system:kube-scheduler").await.unwrap();
+            role.map(drop).ok_or("no role".into())
+        };
+        eventually(MINUTE, "the default policy", edit).await;
+
+        let bob = cluster.client("bob", &[]);
+        let list = pods(&bob).list(&ListParams::default()).await;
+        assert_eq!(
+            refusal(list),
+            "pods is forbidden: User \"bob\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""
+        );
+        let nobody = pods(&cluster.anonymous()).list(&ListParams::default()).await;
+        assert!(refusal(nobody).contains("User \"system:anonymous\" cannot list"));
+
+        let node = cluster.client("system:node:n1", &["system:nodes"]);
+        let all = Api::<Node>::all(node.clone()).list(&ListParams::default()).await;
+        assert!(refusal(all).ends_with("node 'n1' cannot read all nodes, only its own Node object"));
+        let secret = Api::<Secret>::namespaced(node, "default").get("s").await;
+        assert!(refusal(secret).ends_with("no relationship found between node 'n1' and this object"));
+
+        cluster.stop().await;
+    });
+}
+
+#[test]
+fn controllers_work_with_their_service_accounts() {
+    simulate(2, || async {
+        let cluster = Cluster::start(Options { nodes: 0, ..Options::default() }).await.unwrap();
+        let admin = cluster.admin();
+        let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), "default");
+        let default = || async {
+            accounts.get_opt("default").await.unwrap().map(drop).ok_or("no default service account".into())
+        };
+        eventually(MINUTE, "the namespace's service account", default).await;
+        Api::namespaced(admin.clone(), "default")
+            .create(&PostParams::default(), &deployment("web").replicas(3).build())
+            .await
+            .unwrap();
+        let three = || async {
+            let found = pods(&admin).list(&ListParams::default().labels("app=web")).await.unwrap().items.len();
+            if found == 3 { Ok(()) } else { Err(format!("{found} pods")) }
+        };
+        eventually(MINUTE, "three pods", three).await;
+        let lone = pods(&admin).create(&PostParams::default(), &pod("lone").build()).await.unwrap();
+        let account = lone.spec.unwrap().service_account_name;
+        assert_eq!(account.as_deref(), Some("default"), "admission gives every pod an account");
+        cluster.stop().await;
+    });
+}
