@@ -184,7 +184,7 @@ fn csr_condition(request: &Value, _now: Timestamp) -> Value {
 
 // === components, flow control, storage versions, aggregation ===
 
-fn component_condition<'a>(component: &'a Value) -> &'a Value {
+fn component_condition(component: &Value) -> &Value {
     list(at(component, ".conditions")).find(|c| c["type"] == "Healthy").unwrap_or(&Value::Null)
 }
 
