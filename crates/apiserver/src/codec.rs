@@ -153,8 +153,9 @@ pub fn decode_value(format: &Format, value: &Value) -> Result<(Value, Vec<String
 pub fn decode_applied(format: &Format, body: &[u8]) -> Result<(Value, Vec<String>)> {
     let doc = yaml::parse(body).map_err(|e| Error::bad_request(format!("error decoding YAML: {}", e.0)))?;
     check_type(format, &doc)?;
-    let decoded = json::decode_doc(&doc, &format.schema).map_err(|e| cannot_be_handled(format, &format.version, &e))?;
-    Ok((doc.to_value(), decoded.strict_errors))
+    // Wrong types are no error yet: they come to light when the merged object is decoded, after conflicts.
+    let strict = json::decode_doc(&doc, &format.schema).map_or_else(|_| Vec::new(), |decoded| decoded.strict_errors);
+    Ok((doc.to_value(), strict))
 }
 
 /// YAML as JSON text.

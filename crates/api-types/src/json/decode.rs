@@ -1,12 +1,18 @@
 //! Documents into normalized values, checked against the schema, with the error texts of upstream's decoder.
 
 use base64::Engine;
+use base64::alphabet;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map as Object, Value};
 
 use super::parse::{Doc, SyntaxError, double, number, parse};
 use crate::quantity::Quantity;
 use crate::schema::{Field, JsonForm, Scalar, Struct, Type, normalize};
 use crate::{duration, time};
+
+/// Go's standard encoding: padded, but bits that stand for no byte may be anything.
+const GO_BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// Upstream stops collecting strict errors here.
 const MAX_STRICT_ERRORS: usize = 100;
@@ -297,7 +303,7 @@ impl Decoder {
 
     fn bytes(&mut self, text: &str) -> Value {
         let clean: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-        match base64::engine::general_purpose::STANDARD.decode(&clean) {
+        match GO_BASE64.decode(&clean) {
             Ok(bytes) => Value::String(base64::engine::general_purpose::STANDARD.encode(bytes)),
             Err(error) => {
                 let at = match error {

@@ -116,7 +116,11 @@ impl Request<'_> {
         let patched = patch_value(self.kind, format, old, self.body)?;
         let mut new = check_shape(format, patched, self.options.field_validation, &self.writer.warnings)?;
         if meta::name(&new) != self.name && !meta::name(&new).is_empty() {
-            return Err(Error::bad_request("the name of the object changed by the patch"));
+            return Err(Error::bad_request(format!(
+                "the name of the object ({}) does not match the name on the URL ({})",
+                meta::name(&new),
+                self.name
+            )));
         }
         meta::set(&mut new, "name", self.name.into());
         Ok(new)
