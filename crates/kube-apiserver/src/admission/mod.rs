@@ -1,6 +1,7 @@
 //! The admission plugins: one row each, in the order in which they run.
 
 mod namespace_lifecycle;
+mod node_restriction;
 mod priority;
 mod service_account;
 mod taint_nodes;
@@ -14,7 +15,7 @@ use apiserver::admission::Plugin;
 use crate::{cell::CoreCell, config::Config};
 
 /// Plugins that upstream has and that are not there yet; naming them to be disabled is fine.
-const ABSENT: [&str; 34] = [
+const ABSENT: [&str; 33] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
@@ -36,7 +37,6 @@ const ABSENT: [&str; 34] = [
     "NamespaceAutoProvision",
     "NamespaceExists",
     "NodeDeclaredFeatureValidator",
-    "NodeRestriction",
     "OwnerReferencesPermissionEnforcement",
     "PersistentVolumeClaimResize",
     "PodGroupProtection",
@@ -75,6 +75,7 @@ fn table(config: &Config, core: &CoreCell) -> Vec<(Arc<dyn Plugin>, bool)> {
     vec![
         (Arc::new(namespace_lifecycle::NamespaceLifecycle(core.clone())), true),
         (Arc::new(service_account::ServiceAccount(core.clone())), true),
+        (Arc::new(node_restriction::NodeRestriction(core.clone())), false),
         (Arc::new(taint_nodes::TaintNodesByCondition), true),
         (Arc::new(priority::Priority(core.clone())), true),
         (Arc::new(tolerations::DefaultTolerationSeconds::new(config)), true),
