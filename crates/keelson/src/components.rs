@@ -186,7 +186,6 @@ fn kubelet(cluster: &Cluster, node: &Node) -> Vec<String> {
     if node.role == Role::Worker {
         flags.push(format!("--bootstrap-kubeconfig={}", cluster.kubeconfig("bootstrap").display()));
     } else {
-        flags.push("--node-labels=node-role.kubernetes.io/control-plane=".into());
         flags.push("--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule".into());
     }
     ours(cluster, "kubelet", flags)

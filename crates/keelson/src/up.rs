@@ -4,13 +4,16 @@ use std::{fs, future::Future, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::Node as ApiNode;
-use kube::{Api, Client, api::ListParams};
+use kube::{
+    Api, Client,
+    api::{ListParams, Patch, PatchParams},
+};
 use tokio::time::Instant;
 
 use crate::{
     bootstrap, components, containerd, images, network, pki,
     progress::step,
-    spec::{Cluster, free_index},
+    spec::{Cluster, Role, free_index},
     state, supervisor,
 };
 
@@ -41,6 +44,7 @@ pub async fn up(wish: Wish) -> Result<Cluster> {
     step("bootstrap objects", bootstrap::apply(&client, &token)).await?;
     step("controllers, scheduler, nodes", async { start_the_rest(&cluster) }).await?;
     step("nodes are ready", wait_for_nodes(&cluster, &client)).await?;
+    label_control_plane(&cluster, &client).await?;
     Ok(cluster)
 }
 
@@ -151,6 +155,18 @@ async fn wait_for_nodes(cluster: &Cluster, client: &Client) -> Result<()> {
         }
     };
     until(NODES_DEADLINE, &cluster.log_dir(), ready).await
+}
+
+/// Gives the control-plane node its role: a label that a node must not give itself (NodeRestriction).
+async fn label_control_plane(cluster: &Cluster, client: &Client) -> Result<()> {
+    let api: Api<ApiNode> = Api::all(client.clone());
+    let patch = serde_json::json!({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}});
+    for node in cluster.nodes().iter().filter(|node| node.role != Role::Worker) {
+        api.patch(&node.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .context("label the control plane")?;
+    }
+    Ok(())
 }
 
 fn is_ready(node: &ApiNode) -> bool {

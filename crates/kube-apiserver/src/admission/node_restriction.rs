@@ -119,7 +119,7 @@ impl NodeRestriction {
             return Err(attributes.forbidden("node requested token with a pod binding without a uid"));
         }
         let why = "node requested token bound to a pod scheduled on a different node";
-        self.bound(node, attributes, name, why).await
+        self.bound(node, attributes, &name, why).await
     }
 }
 
