@@ -38,10 +38,10 @@ find_cargo() {
   command -v cargo >/dev/null || { echo "no Rust toolchain found (see https://rustup.rs)" >&2; exit 1; }
 }
 
-# build_pause DIR: the static sandbox program, copied to DIR.
+# build_pause DIR: the sandbox program, built statically, as DIR/keelson-pause (`pause` there is the dynamic one of a whole build).
 build_pause() {
   local host
   host=$(rustc -vV | sed -n 's/^host: //p')
   RUSTFLAGS="-Ctarget-feature=+crt-static" cargo build --quiet --release --package pause --target "$host"
-  command install -D -m 755 "${CARGO_TARGET_DIR:-target}/$host/release/pause" "$1/pause"
+  command install -D -m 755 "${CARGO_TARGET_DIR:-target}/$host/release/pause" "$1/keelson-pause"
 }

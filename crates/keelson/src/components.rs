@@ -130,7 +130,6 @@ fn controller_manager(cluster: &Cluster) -> Vec<String> {
         "--allocate-node-cidrs=true".into(),
         format!("--cluster-cidr={POD_CIDR}"),
         format!("--service-cluster-ip-range={SERVICE_CIDR}"),
-        "--controllers=*,bootstrap-signer-controller,token-cleaner-controller".into(),
         "--use-service-account-credentials=true".into(),
         format!("--root-ca-file={}", pki("ca.crt")),
         format!("--cluster-signing-cert-file={}", pki("ca.crt")),

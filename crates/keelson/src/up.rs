@@ -68,7 +68,7 @@ fn settle(wish: Wish) -> Result<Cluster> {
     let index = free_index(&known.iter().map(|c| c.index).collect::<Vec<_>>())?;
     let cluster = Cluster { name: wish.name, index, workers: wish.workers, etcd: wish.etcd, bin_dir: wish.bin_dir };
     cluster.validate()?;
-    for binary in ["kube-apiserver", "kubelet", "pause"] {
+    for binary in ["kube-apiserver", "kubelet", "keelson-pause"] {
         if !cluster.bin_dir.join(binary).exists() {
             bail!("{} has no {binary}: build the binaries first", cluster.bin_dir.display());
         }
@@ -100,7 +100,7 @@ fn random_text(length: usize) -> String {
 }
 
 async fn start_runtimes(cluster: &Cluster) -> Result<()> {
-    let base = [images::pause(&cluster.bin_dir.join("pause"))?, images::busybox(busybox()?)?];
+    let base = [images::pause(&cluster.bin_dir.join("keelson-pause"))?, images::busybox(busybox()?)?];
     for node in cluster.nodes() {
         supervisor::want(cluster, &format!("containerd.{}", node.name))?;
     }
