@@ -76,11 +76,20 @@ where
                 queue.add_rate_limited(key.clone());
             }
             Err(error) => {
-                tracing::warn!(controller = name, key = %key, %error, retries = queue.failures(&key), "reconcile failed");
+                let (error, retries) = (in_short(&error), queue.failures(&key));
+                tracing::warn!(controller = name, key = %key, error, retries, "reconcile failed");
                 queue.add_rate_limited(key.clone());
             }
         }
         queue.done(&key);
+    }
+}
+
+/// The API server's words where it is an answer of its: the whole status is too long for a log line.
+fn in_short(error: &BoxError) -> String {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => status.message.clone(),
+        _ => error.to_string(),
     }
 }
 

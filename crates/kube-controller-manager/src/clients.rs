@@ -57,9 +57,9 @@ impl Clients {
         &self.own
     }
 
-    /// The client of a controller's service account in kube-system.
+    /// The client of a controller's service account in kube-system (without a name, the process's own).
     pub fn service_account(&self, name: &'static str) -> Client {
-        let Some(anonymous) = self.anonymous.clone() else { return self.own.clone() };
+        let Some(anonymous) = self.anonymous.clone().filter(|_| !name.is_empty()) else { return self.own.clone() };
         let source = Arc::new(TokenSource { name, own: self.own.clone(), token: Mutex::default() });
         let service = tower::service_fn(move |request: Request<Body>| {
             let (source, anonymous) = (source.clone(), anonymous.clone());

@@ -1,6 +1,8 @@
 //! The validated configuration.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use component_base::serving::SecurePort;
 
 use crate::controllers::Controller;
 
@@ -15,7 +17,7 @@ pub struct Config {
     /// The controllers to run, in the table's order.
     pub controllers: Vec<&'static Controller>,
     /// The secure port; none when switched off.
-    pub serving: Option<Serving>,
+    pub secure_port: Option<SecurePort>,
     /// Leader election; none when switched off.
     pub leader_election: Option<LeaderElection>,
     /// Number of workers by controller name; others have one.
@@ -48,24 +50,6 @@ pub struct Config {
     pub max_endpoints_per_slice: usize,
     /// Full recalculation of quotas.
     pub resource_quota_sync_period: Duration,
-}
-
-/// The secure port.
-pub struct Serving {
-    /// Address to listen on.
-    pub address: IpAddr,
-    /// Port.
-    pub port: u16,
-    /// Certificate file; self-signed when none.
-    pub cert: Option<PathBuf>,
-    /// Key file.
-    pub key: Option<PathBuf>,
-    /// Where the self-signed pair is kept.
-    pub cert_dir: Option<PathBuf>,
-    /// CA of client certificates.
-    pub client_ca: Option<PathBuf>,
-    /// Paths that need no authorization.
-    pub always_allow: Vec<String>,
 }
 
 /// Leader election.

@@ -52,12 +52,12 @@ impl Context {
         self.wait_for(self.shared.informers.informer_of(selection))
     }
 
-    /// The informer of all objects of a kind in one namespace.
-    pub(crate) fn informer_in<K>(&self, namespace: &str) -> SharedInformer<K>
+    /// The informer of some objects of a kind in one namespace.
+    pub(crate) fn informer_in<K>(&self, namespace: &str, selection: Selection) -> SharedInformer<K>
     where
         K: Object + kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        self.wait_for(self.shared.informers.informer_in(namespace, Selection::default()))
+        self.wait_for(self.shared.informers.informer_in(namespace, selection))
     }
 
     fn wait_for<K: Object>(&self, informer: SharedInformer<K>) -> SharedInformer<K> {

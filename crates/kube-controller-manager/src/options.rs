@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use component_base::flags::Flags;
+use component_base::{flags::Flags, serving::SecurePort};
 
 use crate::{
-    config::{Config, LeaderElection, NodeLifecycle, Serving, Signing},
+    config::{Config, LeaderElection, NodeLifecycle, Signing},
     controllers,
 };
 
@@ -30,7 +30,7 @@ pub fn config(flags: &Flags) -> anyhow::Result<Config> {
         master: flags.get("master").to_owned(),
         use_service_account_credentials: flags.bool("use-service-account-credentials"),
         controllers: selected,
-        serving: serving(flags)?,
+        secure_port: SecurePort::from_flags(flags, "kube-controller-manager")?,
         leader_election: leader_election(flags),
         workers: workers(flags),
         allocate_node_cidrs: flags.bool("allocate-node-cidrs"),
@@ -75,22 +75,6 @@ fn mask(flags: &Flags, names: &[&str], default: u8) -> anyhow::Result<u8> {
         .ok()
         .filter(|bits| *bits <= 128)
         .with_context(|| format!("--{}: {value} is no mask size", names[0]))
-}
-
-fn serving(flags: &Flags) -> anyhow::Result<Option<Serving>> {
-    let port = flags.int("secure-port");
-    if port == 0 {
-        return Ok(None);
-    }
-    Ok(Some(Serving {
-        address: flags.get("bind-address").parse().context("--bind-address")?,
-        port: u16::try_from(port).with_context(|| format!("--secure-port: {port} is no port"))?,
-        cert: path(flags, "tls-cert-file"),
-        key: path(flags, "tls-private-key-file"),
-        cert_dir: path(flags, "cert-dir"),
-        client_ca: path(flags, "client-ca-file"),
-        always_allow: flags.list("authorization-always-allow-paths"),
-    }))
 }
 
 fn leader_election(flags: &Flags) -> Option<LeaderElection> {
@@ -155,7 +139,7 @@ mod tests {
     #[test]
     fn defaults_are_upstreams() {
         let config = config_of(&[]).unwrap();
-        assert_eq!(config.serving.as_ref().unwrap().port, 10257);
+        assert!(config.secure_port.is_some());
         assert_eq!(config.workers["garbage-collector-controller"], 20);
         assert_eq!(config.node_cidr_mask_ipv4, 24);
         assert!(config.leader_election.is_some() && !config.use_service_account_credentials);

@@ -1,16 +1,14 @@
 //! The process: the secure port, leader election, the controllers.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
-use component_base::{health, serving, tls};
+use anyhow::bail;
+use component_base::health;
 use controller_runtime::{EventRecorder, EventSource, Informers, LeaderConfig, run_as_leader};
-use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Clients, Config,
-    config::Serving,
     context::{Context, Shared},
     discovery::Discovery,
     pods,
@@ -20,13 +18,13 @@ use crate::{
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Runs the controllers (as leader, when asked) until `shutdown`. An error when leadership was lost.
-pub async fn run(config: Config, clients: Clients, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let config = Arc::new(config);
+pub async fn run(mut config: Config, clients: Clients, shutdown: CancellationToken) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let checks = health::Checks::with_ping();
-    if let Some(options) = &config.serving {
-        serve(options, clients.own().clone(), checks, &tasks, shutdown.clone()).await?;
+    if let Some(port) = config.secure_port.take() {
+        port.serve(clients.own(), checks, Vec::new(), &tasks, shutdown.clone()).await?;
     }
+    let config = Arc::new(config);
     let result = match &config.leader_election {
         None => lead(config.clone(), clients, shutdown.clone()).await,
         Some(election) => {
@@ -82,35 +80,4 @@ async fn lead(config: Arc<Config>, clients: Clients, shutdown: CancellationToken
         tracing::warn!(running = tasks.len(), "controllers did not finish in time");
     }
     Ok(())
-}
-
-async fn serve(
-    options: &Serving,
-    client: kube::Client,
-    checks: health::Checks,
-    tasks: &TaskTracker,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let address = SocketAddr::new(options.address, options.port);
-    let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
-    let (cert, key) = match (&options.cert, &options.key) {
-        (Some(cert), Some(key)) => (cert.clone(), key.clone()),
-        _ => self_signed(options)?,
-    };
-    let tls = tls::server_config(&cert, &key, options.client_ca.as_deref())?;
-    let guard = serving::Guard::new(client, true, options.always_allow.clone());
-    let port = serving::HealthPort { checks, guard: Some(guard), extra: Vec::new() };
-    tasks.spawn(serving::serve(listener, Some(Arc::new(tls)), Arc::new(port), shutdown));
-    Ok(())
-}
-
-/// A self-signed pair in `--cert-dir`, or, without one, in a directory of this process's that is removed again: only the running
-/// server needs it.
-fn self_signed(options: &Serving) -> anyhow::Result<(std::path::PathBuf, std::path::PathBuf)> {
-    let dir = match &options.cert_dir {
-        Some(dir) => dir.clone(),
-        None => std::env::temp_dir().join(format!("kube-controller-manager-{}", std::process::id())),
-    };
-    std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-    Ok(tls::self_signed(&dir, "kube-controller-manager", &tls::self_signed_hosts(options.address))?)
 }

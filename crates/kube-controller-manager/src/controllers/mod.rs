@@ -5,6 +5,8 @@ use controller_runtime::BoxError;
 
 use crate::context::Context;
 
+mod bootstrap;
+mod certificates;
 mod deployment;
 mod endpoints;
 mod endpointslice;
@@ -18,7 +20,9 @@ mod replicaset;
 mod replicationcontroller;
 mod root_ca;
 mod serviceaccount;
+mod serviceaccount_token;
 mod tainteviction;
+mod ttlafterfinished;
 
 /// A controller.
 pub struct Controller {
@@ -26,7 +30,7 @@ pub struct Controller {
     pub name: &'static str,
     /// The name before upstream's 1.28, still accepted.
     pub alias: &'static str,
-    /// The service account in kube-system whose identity it has.
+    /// The service account in kube-system whose identity it has; empty: the process's own, as upstream's has it.
     pub service_account: &'static str,
     /// Whether `*` includes it.
     pub by_default: bool,
@@ -80,6 +84,44 @@ pub static ALL: &[Controller] = &[
     controller("node-lifecycle-controller", "nodelifecycle", "node-controller", nodelifecycle::start),
     controller("taint-eviction-controller", "taint-eviction-controller", "node-controller", tainteviction::start),
     controller("pod-garbage-collector-controller", "podgc", "pod-garbage-collector", podgc::start),
+    controller(
+        "certificatesigningrequest-approving-controller",
+        "csrapproving",
+        "certificate-controller",
+        certificates::start_approving,
+    ),
+    controller(
+        "certificatesigningrequest-signing-controller",
+        "csrsigning",
+        "certificate-controller",
+        certificates::start_signing,
+    ),
+    controller(
+        "certificatesigningrequest-cleaner-controller",
+        "csrcleaner",
+        "certificate-controller",
+        certificates::start_cleaner,
+    ),
+    Controller {
+        by_default: false,
+        ..controller("token-cleaner-controller", "tokencleaner", "token-cleaner", bootstrap::start_cleaner)
+    },
+    Controller {
+        by_default: false,
+        ..controller("bootstrap-signer-controller", "bootstrapsigner", "bootstrap-signer", bootstrap::start_signer)
+    },
+    controller(
+        "serviceaccount-token-controller",
+        "serviceaccount-token",
+        "tokens-controller",
+        serviceaccount_token::start,
+    ),
+    controller(
+        "ttl-after-finished-controller",
+        "ttl-after-finished",
+        "ttl-after-finished-controller",
+        ttlafterfinished::start,
+    ),
 ];
 
 /// Upstream's controllers that do not work here yet; `*` passes over them, naming one is refused.

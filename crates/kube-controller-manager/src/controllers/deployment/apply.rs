@@ -10,7 +10,7 @@ use component_helpers::{labels, pods as helpers};
 use controller_runtime::{Action, BoxError, EventRecorder, ObjectKey, Outcome, Store, owner};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, PostParams, Preconditions},
 };
 
 use super::plan::{self, Plan};
@@ -70,27 +70,26 @@ impl Deployments {
         for message in &plan.events {
             self.recorder.normal(deployment, "ScalingReplicaSet", message.as_str());
         }
-        if let Some(revision) = &plan.revision {
-            let patch = serde_json::json!({"metadata": {"annotations": {plan::REVISION: revision}}});
-            self.api(deployment).patch(&deployment.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
-        }
+        let renamed = self.write_revision(deployment, plan.revision.as_deref()).await?;
         for set in &plan.delete {
             delete(&sets, set).await?;
         }
-        self.write_status(deployment, plan).await
-    }
-
-    /// A patch: the revision annotation may just have changed the deployment.
-    async fn write_status(&self, deployment: &Deployment, plan: Plan) -> Result<(), BoxError> {
-        if deployment.status.as_ref() == Some(&plan.status) {
+        let latest = renamed.as_ref().unwrap_or(deployment);
+        if latest.status.as_ref() == Some(&plan.status) {
             return Ok(());
         }
-        let mut updated = Deployment { status: Some(plan.status), ..deployment.clone() };
-        if plan.revision.is_some() {
-            updated.metadata.resource_version = None;
-        }
+        let updated = Deployment { status: Some(plan.status), ..latest.clone() };
         self.api(deployment).replace_status(&deployment.name_any(), &PostParams::default(), &updated).await?;
         Ok(())
+    }
+
+    /// An update, not a patch: that is what upstream's role allows.
+    async fn write_revision(&self, deployment: &Deployment, revision: Option<&str>) -> Result<Option<Deployment>, BoxError> {
+        let Some(revision) = revision else { return Ok(None) };
+        let mut updated = deployment.clone();
+        updated.annotations_mut().insert(plan::REVISION.to_owned(), revision.to_owned());
+        let api = self.api(deployment);
+        Ok(Some(api.replace(&deployment.name_any(), &PostParams::default(), &updated).await?))
     }
 
     /// Creates the new ReplicaSet; false when its name was taken by another template: the next hash counts the collision.

@@ -11,7 +11,7 @@ use api_types::k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{Node, Pod},
 };
-use controller_runtime::{BoxError, Event, WorkQueue};
+use controller_runtime::{BoxError, Event, Selection, WorkQueue};
 
 use crate::{context::Context, pods};
 
@@ -20,7 +20,7 @@ const LEASES: &str = "kube-node-lease";
 
 pub(crate) fn start(context: &Context) -> Result<(), BoxError> {
     let nodes = context.informer::<Node>();
-    let leases = context.informer_in::<Lease>(LEASES);
+    let leases = context.informer_in::<Lease>(LEASES, Selection::default());
     let informer = pods::indexed(context.informer::<Pod>());
     let wake = WorkQueue::new();
     let on_node = wake.clone();
