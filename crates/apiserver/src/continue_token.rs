@@ -1,9 +1,20 @@
 //! The `continue` tokens of paged lists, in upstream's form.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::URL_SAFE_NO_PAD},
+};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+
+/// As lenient as Go's decoder: the last bits may be anything.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Where a list goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +34,7 @@ impl Token {
 
     pub(crate) fn decode(text: &str) -> Result<Token> {
         let bad = |why: String| Error::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| bad(e.to_string()))?;
+        let bytes = LENIENT.decode(text).map_err(|e| bad(e.to_string()))?;
         let token: Value = serde_json::from_slice(&bytes).map_err(|_| bad(go_json_error(&bytes)))?;
         if token.get("v").and_then(Value::as_str) != Some("meta.k8s.io/v1") {
             return Err(bad("server does not recognize this encoded version".to_owned()));

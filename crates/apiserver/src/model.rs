@@ -258,6 +258,8 @@ pub struct Resource {
     pub subresources: Vec<SubresourceInfo>,
     /// Whether a deletion answers the object rather than a `Status`.
     pub returns_deleted: bool,
+    /// What every request for this version is warned of.
+    pub deprecation: Option<String>,
 }
 
 /// The stored side of a resource.

@@ -29,7 +29,7 @@ pub(crate) struct Parts {
 }
 
 /// Kinds whose deletion answers the object (upstream's `ReturnDeletedObject`).
-const RETURN_DELETED: [(&str, &str); 15] = [
+const RETURN_DELETED: [(&str, &str); 16] = [
     ("", "persistentvolumeclaims"),
     ("", "persistentvolumes"),
     ("", "pods"),
@@ -43,8 +43,15 @@ const RETURN_DELETED: [(&str, &str); 15] = [
     ("resource.k8s.io", "resourceclaimtemplates"),
     ("resource.k8s.io", "resourceslices"),
     ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
     ("storage.k8s.io", "storageclasses"),
     ("storage.k8s.io", "volumeattachments"),
+];
+
+/// Kinds whose use is warned of.
+const DEPRECATED: [((&str, &str), &str); 2] = [
+    (("", "componentstatuses"), "v1 ComponentStatus is deprecated in v1.19+"),
+    (("", "endpoints"), "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
 ];
 
 /// Kinds that are bodies of subresources and no resources themselves.
@@ -155,6 +162,7 @@ fn resource_of(
         endpoint,
         subresources: table.subresources.iter().map(|s| subresource_of(table, s, parts)).collect(),
         returns_deleted: RETURN_DELETED.contains(&key),
+        deprecation: DEPRECATED.iter().find(|(name, _)| *name == key).map(|(_, text)| (*text).to_owned()),
     })
 }
 

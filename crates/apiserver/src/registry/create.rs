@@ -56,10 +56,11 @@ impl Registry {
             dry_run: writer.dry_run,
             warnings: &writer.warnings,
         };
-        self.admission.mutate(&attributes, &mut object).await?;
+        // What admission adds has no owner.
         if !writer.applied {
             Manager::new(resource, writer, api_semantics::Part::Main, "").record(None, &mut object);
         }
+        self.admission.mutate(&attributes, &mut object).await?;
         prepare(resource, &mut object, writer);
         let errors = resource.format.strategy.validate_create(&object);
         if !errors.is_empty() {
@@ -68,6 +69,8 @@ impl Registry {
         for text in resource.format.strategy.warnings(&object, None) {
             writer.warnings.add(text);
         }
+        // Defaults may depend on what preparation filled in.
+        resource.format.strategy.default(&mut object);
         self.admission.validate(&attributes, &object).await?;
         stored.behaviour.begin_create(&mut object, writer.dry_run).await?;
         let result = self.store_new(resource, stored, &object, writer).await;

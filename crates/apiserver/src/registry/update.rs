@@ -122,10 +122,10 @@ impl Registry {
             dry_run: writer.dry_run,
             warnings: &writer.warnings,
         };
-        self.admission.mutate(&attributes, &mut new).await?;
         if !writer.applied && !change.keeps_owners {
             Manager::new(resource, writer, change.part, change.subresource).record(Some(&old), &mut new);
         }
+        self.admission.mutate(&attributes, &mut new).await?;
         prepare(resource, change.part, &mut new, &old, writer);
         let errors = resource.format.strategy.validate_update(change.part, &new, &old);
         if !errors.is_empty() {
@@ -134,6 +134,7 @@ impl Registry {
         for text in resource.format.strategy.warnings(&new, Some(&old)) {
             writer.warnings.add(text);
         }
+        resource.format.strategy.default(&mut new);
         self.admission.validate(&attributes, &new).await?;
         stored.behaviour.begin_update(&mut new, &old, writer.dry_run).await?;
         if is_finished(stored, &new) {
@@ -206,9 +207,8 @@ fn check_preconditions(resource: &Resource, new: &Value, old: &Value) -> Result<
         }
         let path = Path::new("metadata").child("resourceVersion");
         let error = FieldError::invalid(&path, 0, "must be specified for an update");
-        // Upstream shows the number in Go's hexadecimal form.
-        let error = FieldError { message: error.message.replacen("value: 0:", "value: 0x0:", 1), ..error };
-        return Err(resource.invalid(name, &[error]));
+        // Upstream names the resource here, not the kind.
+        return Err(Error::invalid(&resource.group, &resource.plural, name, &[error]));
     }
     if seen.parse::<u64>().ok().map(Revision) != meta::resource_version(old).parse().ok().map(Revision) {
         return Err(resource.modified(name));

@@ -25,6 +25,9 @@ use crate::{
 
 /// Answers a request for a resource.
 pub async fn serve(call: Call) -> Result<Response<Body>> {
+    if let Some(text) = &call.resource.deprecation {
+        call.warnings.add(text);
+    }
     if call.info.subresource.is_empty() { serve_resource(call).await } else { serve_subresource(call).await }
 }
 

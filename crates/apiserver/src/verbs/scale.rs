@@ -38,8 +38,8 @@ async fn update(mut call: Call, paths: &ScalePaths, format: &Arc<Format>) -> Res
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let body = write::take_body(&mut call).await?;
     let headers = call.request.headers();
-    let mut scale = write::decode_object(format, headers, &body, options.field_validation, &call.warnings)?;
-    write::check_name(&mut scale, &call.info.name)?;
+    let scale = write::decode_object(format, headers, &body, options.field_validation, &call.warnings)?;
+    write::check_name(&scale, &call.info.name)?;
     let make = |_: &Value| Ok(scale.clone());
     store(call, paths, format, &options, &make).await
 }

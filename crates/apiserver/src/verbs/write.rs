@@ -86,9 +86,9 @@ pub(super) async fn update(mut call: Call, part: Part) -> Result<Response<Body>>
     let body = take_body(&mut call).await?;
     let resource = &call.resource;
     let headers = call.request.headers();
-    let mut object = decode_object(&resource.format, headers, &body, options.field_validation, &call.warnings)?;
+    let object = decode_object(&resource.format, headers, &body, options.field_validation, &call.warnings)?;
     let name = &call.info.name;
-    check_name(&mut object, name)?;
+    check_name(&object, name)?;
     let writer = writer(&call, options.dry_run, &options.field_manager);
     let change = Change {
         part,
@@ -102,12 +102,15 @@ pub(super) async fn update(mut call: Call, part: Part) -> Result<Response<Body>>
     respond::object(code, resource, &resource.format, &accepted, &call.query, &outcome.object)
 }
 
-/// The object's name is the URL's; a missing one is taken from there.
-pub(super) fn check_name(object: &mut Value, name: &str) -> Result<()> {
+/// The object's name is the URL's.
+pub(super) fn check_name(object: &Value, name: &str) -> Result<()> {
     let given = meta::name(object);
     if given.is_empty() {
-        meta::set(object, "name", name.into());
-    } else if given != name {
+        return Err(Error::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if given != name {
         return Err(Error::bad_request(format!(
             "the name of the object ({given}) does not match the name on the URL ({name})"
         )));

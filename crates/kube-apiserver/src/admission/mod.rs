@@ -4,6 +4,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
 mod service_account;
+mod storage_in_use;
 mod taint_nodes;
 mod tolerations;
 
@@ -78,6 +79,7 @@ fn table(config: &Config, core: &CoreCell) -> Vec<(Arc<dyn Plugin>, bool)> {
         (Arc::new(node_restriction::NodeRestriction(core.clone())), false),
         (Arc::new(taint_nodes::TaintNodesByCondition), true),
         (Arc::new(priority::Priority(core.clone())), true),
+        (Arc::new(storage_in_use::StorageObjectInUseProtection), true),
         (Arc::new(tolerations::DefaultTolerationSeconds::new(config)), true),
     ]
 }
