@@ -2,6 +2,11 @@
 
 /// `Err` holds Go's message.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
+    let start = bytes.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(0);
+    let number = bytes[start..].iter().take_while(|b| b.is_ascii_digit()).count();
+    if let Some(next) = bytes.get(start + number).filter(|b| number > 0 && b.is_ascii_alphabetic() && **b != b'e') {
+        return Err(format!("invalid character '{}' after top-level value", *next as char));
+    }
     let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<serde::de::IgnoredAny>();
     match stream.next() {
         None => Err("unexpected end of JSON input".to_owned()),

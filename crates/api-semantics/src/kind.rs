@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::field::{Errors, Field};
 use crate::object_meta::{self, NameRule};
-use crate::strategy::{Context, Part, Strategy, keep_other_parts};
+use crate::strategy::{Context, Part, Strategy, changes_spec, keep_other_parts};
 
 /// What is special about a kind. `..Kind::PLAIN` stands for "as the generic registry does it".
 pub(crate) struct Kind {
@@ -13,6 +13,8 @@ pub(crate) struct Kind {
     pub(crate) name: NameRule,
     /// Whether `metadata.generation` is kept.
     pub(crate) generation: bool,
+    /// What counts as a new generation.
+    pub(crate) bumps_generation: fn(&Value, &Value) -> bool,
     pub(crate) create_on_update: bool,
     pub(crate) unconditional_update: bool,
     /// The status of a new object; `None` for kinds without a status (whatever the client sent stays).
@@ -39,6 +41,7 @@ impl Kind {
         namespaced: true,
         name: object_meta::dns_subdomain,
         generation: false,
+        bumps_generation: changes_spec,
         create_on_update: false,
         unconditional_update: true,
         initial_status: None,
@@ -112,6 +115,10 @@ impl Strategy for Kind {
 
     fn has_generation(&self) -> bool {
         self.generation
+    }
+
+    fn bumps_generation(&self, new: &Value, old: &Value) -> bool {
+        (self.bumps_generation)(new, old)
     }
 
     fn create_on_update(&self) -> bool {

@@ -6,6 +6,7 @@
 pub mod apply;
 mod certificates;
 mod checks;
+mod convert;
 mod defaults;
 mod field;
 mod go;
@@ -23,5 +24,6 @@ pub mod table;
 mod time;
 mod webhooks;
 
+pub use convert::convert;
 pub use groups::strategy_for;
 pub use strategy::{Context, Part, Strategy, keep_other_parts};

@@ -65,6 +65,12 @@ pub trait Strategy: Send + Sync {
         true
     }
 
+    /// Whether an update of the main part counts as a new generation: for most kinds, when anything but metadata and
+    /// status changed.
+    fn bumps_generation(&self, new: &Value, old: &Value) -> bool {
+        changes_spec(new, old)
+    }
+
     /// Whether a PUT to a name that does not exist creates the object.
     fn create_on_update(&self) -> bool {
         false
@@ -74,6 +80,16 @@ pub trait Strategy: Send + Sync {
     fn unconditional_update(&self) -> bool {
         true
     }
+}
+
+/// Whether anything but metadata and status differs.
+pub fn changes_spec(new: &Value, old: &Value) -> bool {
+    let relevant = |v: &Value| -> Vec<(String, Value)> {
+        let fields = v.as_object().into_iter().flatten();
+        let counts = |k: &String| !matches!(k.as_str(), "metadata" | "status" | "apiVersion" | "kind");
+        fields.filter(|(k, v)| counts(k) && !v.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    relevant(new) != relevant(old)
 }
 
 fn drop_field(object: &mut Value, name: &str) {

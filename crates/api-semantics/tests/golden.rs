@@ -191,10 +191,17 @@ impl Target {
         }
         if body["kind"] == "Pod" {
             // Admission adds the default tolerations again.
-            new["spec"]["tolerations"] = old["spec"]["tolerations"].clone();
+            let own = new["spec"]["tolerations"].as_array().cloned().unwrap_or_default();
+            let system = old["spec"]["tolerations"].as_array().cloned().unwrap_or_default();
+            let system = system.into_iter().filter(|t| {
+                let key = t["key"].as_str().unwrap_or("");
+                let covered = own.iter().any(|o| o["key"].as_str().unwrap_or("").is_empty() || o["key"] == key);
+                key.starts_with("node.kubernetes.io/") && !covered
+            });
+            new["spec"]["tolerations"] = own.iter().cloned().chain(system).collect();
         }
         self.strategy.prepare_update(&context(), Part::Main, &mut new, &old);
-        if self.strategy.has_generation() && spec_of(&new) != spec_of(&old) {
+        if self.strategy.has_generation() && self.strategy.bumps_generation(&new, &old) {
             new["metadata"]["generation"] = json!(2);
         }
         let errors = self.strategy.validate_update(Part::Main, &new, &old);
@@ -210,6 +217,7 @@ fn concrete(value: &Value, key: &str) -> Value {
         Value::Object(map) => map.iter().map(|(k, v)| (k.clone(), concrete(v, k))).collect(),
         Value::Array(items) => items.iter().map(|v| concrete(v, key)).collect(),
         Value::String(s) if s == "*" => match key {
+            "token" => json!("*"),
             "uid" => json!(UID),
             "resourceVersion" => json!("7"),
             "clusterIP" | "clusterIPs" => json!("10.96.0.10"),
@@ -220,14 +228,6 @@ fn concrete(value: &Value, key: &str) -> Value {
         Value::String(s) => json!(s.replace("UUID", UID)),
         _ => value.clone(),
     }
-}
-
-fn spec_of(object: &Value) -> Value {
-    let mut spec = object.clone();
-    let map = spec.as_object_mut().unwrap();
-    map.remove("metadata");
-    map.remove("status");
-    comparable(&spec)
 }
 
 fn context() -> Context {
@@ -307,6 +307,9 @@ fn comparable(object: &Value) -> Value {
             for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
                 port.as_object_mut().unwrap().remove("nodePort");
             }
+        }
+        if let Some(taints) = spec.get_mut("taints").and_then(Value::as_array_mut) {
+            taints.retain(|t| t["key"] != "node.kubernetes.io/not-ready");
         }
         if request {
             spec.remove("uid");

@@ -4,7 +4,9 @@ use apiserver::{error::Result, model::Format};
 use serde_json::Value;
 
 /// From one format to another.
-pub(crate) fn convert(_from: &Format, to: &Format, mut value: Value) -> Result<Value> {
+pub(crate) fn convert(from: &Format, to: &Format, value: Value) -> Result<Value> {
+    let mut value =
+        api_semantics::convert(&to.kind, (&from.group, &from.version), (&to.group, &to.version), value);
     to.stamp(&mut value);
     Ok(value)
 }

@@ -99,6 +99,7 @@ fn is_image_name(name: &str) -> bool {
     let path = if has_host { name.split_once('/').map_or("", |(_, p)| p) } else { name };
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     !path.is_empty()
+        && path.len() <= 255
         && path.chars().all(path_char)
         && path.split('/').all(|p| p.starts_with(edge) && p.ends_with(edge) && !p.contains(".."))
 }

@@ -232,19 +232,7 @@ fn prepare(resource: &Resource, part: Part, new: &mut Value, old: &Value, writer
     meta::copy(new, old, "generation");
     let strategy = &resource.format.strategy;
     strategy.prepare_update(&writer.context(), part, new, old);
-    if strategy.has_generation() && changes_spec(new, old) {
+    if strategy.has_generation() && strategy.bumps_generation(new, old) {
         meta::set(new, "generation", (meta::generation(old) + 1).into());
     }
-}
-
-/// Whether anything but metadata and status differs.
-fn changes_spec(new: &Value, old: &Value) -> bool {
-    let relevant = |v: &Value| -> Vec<(String, Value)> {
-        let fields = v.as_object().into_iter().flatten();
-        fields
-            .filter(|(k, _)| !matches!(k.as_str(), "metadata" | "status" | "apiVersion" | "kind"))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect()
-    };
-    relevant(new) != relevant(old)
 }

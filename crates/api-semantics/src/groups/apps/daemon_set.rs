@@ -53,8 +53,7 @@ fn prepare_update(_context: &Context, part: Part, new: &mut Value, old: &Value) 
         return;
     }
     let old_generation = old["metadata"]["annotations"][GENERATION].as_str().unwrap_or("0");
-    let changed = new["spec"]["template"] != old["spec"]["template"]
-        || new["spec"]["updateStrategy"] != old["spec"]["updateStrategy"];
+    let changed = new["spec"]["template"] != old["spec"]["template"];
     let number: i64 = old_generation.parse().unwrap_or(0);
     let generation = if changed { (number + 1).to_string() } else { old_generation.to_owned() };
     let annotations = ensure(ensure(new, "metadata"), "annotations");

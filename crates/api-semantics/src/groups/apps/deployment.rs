@@ -7,9 +7,19 @@ use crate::defaults::{ensure, set, set_zero, text};
 use crate::field::{Errors, Field};
 use crate::go;
 use crate::kind::{Kind, empty_status};
+use crate::strategy::changes_spec;
 
-pub(crate) static KIND: Kind =
-    Kind { generation: true, initial_status: Some(empty_status), default, validate, validate_change, ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    bumps_generation: |new, old| {
+        changes_spec(new, old) || new["metadata"]["annotations"] != old["metadata"]["annotations"]
+    },
+    initial_status: Some(empty_status),
+    default,
+    validate,
+    validate_change,
+    ..Kind::PLAIN
+};
 
 fn default(deployment: &mut Value) {
     ensure(deployment, "status");

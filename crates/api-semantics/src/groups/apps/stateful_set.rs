@@ -103,7 +103,13 @@ fn with_claim_volumes(spec: &Field) -> Value {
         let name = c.get("metadata").str_of("name");
         json!({"name": name, "persistentVolumeClaim": {"claimName": name}})
     });
-    let volumes: Vec<Value> = volumes.collect();
+    let mut unique: Vec<Value> = Vec::new();
+    for volume in volumes {
+        if !unique.contains(&volume) {
+            unique.push(volume);
+        }
+    }
+    let volumes = unique;
     if !volumes.is_empty() && template.is_object() {
         let list = ensure(&mut template, "spec");
         let mut all = list["volumes"].as_array().cloned().unwrap_or_default();

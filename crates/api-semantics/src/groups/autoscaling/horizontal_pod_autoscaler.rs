@@ -36,6 +36,8 @@ fn canonical_target(metric: &mut Value) {
 }
 
 fn behavior(behavior: &mut Value) {
+    ensure(behavior, "scaleUp");
+    ensure(behavior, "scaleDown");
     within(behavior, "scaleUp", |rules| {
         set(rules, "stabilizationWindowSeconds", 0);
         set(rules, "selectPolicy", "Max");

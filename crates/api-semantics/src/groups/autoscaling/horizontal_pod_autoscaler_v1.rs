@@ -13,12 +13,14 @@ pub(crate) static KIND: Kind = Kind {
 };
 
 fn default(scaler: &mut Value) {
+    let has_metrics = !scaler["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/metrics"].is_null();
     let status = ensure(scaler, "status");
     set(status, "currentReplicas", 0);
     set(status, "desiredReplicas", 0);
     let spec = ensure(scaler, "spec");
     set(spec, "minReplicas", 1);
-    if !crate::defaults::has(spec, "targetCPUUtilizationPercentage") {
+    // Metrics of version 2 stand in an annotation; with them there is no default target.
+    if !has_metrics {
         set(spec, "targetCPUUtilizationPercentage", 80);
     }
 }

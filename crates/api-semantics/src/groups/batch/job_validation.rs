@@ -344,7 +344,13 @@ fn template(new: &Field, old: &Field, errors: &mut Errors) {
             }
         });
     }
-    if !same(&Field::root(&munged), &before) {
+    if waiting {
+        // Upstream looks at the pod alone while the template may still change.
+        let (spec, old_spec) = (Field::root(&munged).get("spec"), before.get("spec"));
+        if !same(&spec, &old_spec) {
+            errors.invalid(&template.get("spec"), crate::checks::IMMUTABLE);
+        }
+    } else if !same(&template, &before) {
         errors.invalid(&template, crate::checks::IMMUTABLE);
     }
 }

@@ -9,11 +9,14 @@ use crate::kind::Kind;
 use crate::names;
 use crate::quantity::{self, Quantity};
 use crate::selectors;
+use crate::strategy::{Context, Part};
 use api_types::Path;
 
 pub(crate) static KIND: Kind = Kind {
     initial_status: Some(|| json!({"phase": "Pending"})),
     default: claim_defaults,
+    prepare_create: |_, claim| normalize_data_sources(claim, None),
+    prepare_update,
     validate: |claim, errors| claim_spec(&claim.get("spec"), errors),
     validate_change,
     ..Kind::PLAIN
@@ -30,27 +33,42 @@ pub(crate) fn claim_spec_defaults(spec: &mut Value) {
     let resources = ensure(spec, "resources");
     within(resources, "requests", crate::quantity::round_list);
     within(resources, "limits", crate::quantity::round_list);
-    mirror_data_source(spec);
 }
 
-/// `dataSource` and `dataSourceRef` say the same for references into the claim's own namespace.
-fn mirror_data_source(spec: &mut Value) {
+fn prepare_update(_context: &Context, part: Part, new: &mut Value, old: &Value) {
+    if part == Part::Main {
+        normalize_data_sources(new, Some(old));
+    }
+}
+
+/// `dataSource` knows only claims and snapshots; another kind there is dropped unless it was stored before. Then the two
+/// ways to name a source of the claim's own namespace say the same.
+fn normalize_data_sources(claim: &mut Value, old: Option<&Value>) {
+    let spec = ensure(claim, "spec");
+    let in_use = old.is_some_and(|o| o["spec"]["dataSource"].is_object());
+    if !in_use && !known_source(&spec["dataSource"]) {
+        crate::defaults::drop_key(spec, "dataSource");
+    }
     let source = spec.get("dataSource").filter(|s| s.is_object()).cloned();
     let reference = spec.get("dataSourceRef").filter(|s| s.is_object()).cloned();
     match (source, reference) {
         (Some(source), None) => spec["dataSourceRef"] = source,
-        (None, Some(reference)) if reference.get("namespace").is_none_or(|n| n == "") => {
-            let known = match (reference["kind"].as_str(), reference["apiGroup"].as_str().unwrap_or("")) {
-                (Some("PersistentVolumeClaim"), "") => true,
-                (Some("VolumeSnapshot"), "snapshot.storage.k8s.io") => true,
-                _ => false,
-            };
-            if known {
+        (None, Some(reference)) => {
+            let local = reference.get("namespace").is_none_or(|n| n.is_null() || n == "");
+            if local && known_source(&reference) {
                 spec["dataSource"] = reference;
             }
         }
         _ => {}
     }
+}
+
+fn known_source(source: &Value) -> bool {
+    let group = source["apiGroup"].as_str().unwrap_or("");
+    matches!(
+        (source["kind"].as_str(), group),
+        (Some("PersistentVolumeClaim"), "") | (Some("VolumeSnapshot"), "snapshot.storage.k8s.io")
+    )
 }
 
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -150,8 +168,10 @@ fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
         );
     }
     let storage = |f: &Field| quantity::of(f.dig("resources.requests").entry("storage").value());
-    if let (Some(new), Some(before)) = (storage(&spec), storage(&old_spec))
+    let asked = storage(&spec).unwrap_or(Quantity::ZERO);
+    if let (new, Some(before)) = (asked, storage(&old_spec))
         && new < before
+        && new <= quantity::of(old.dig("status.capacity").entry("storage").value()).unwrap_or(Quantity::ZERO)
     {
         errors.forbidden(&spec.dig("resources.requests.storage"), "field can not be less than status.capacity");
     }

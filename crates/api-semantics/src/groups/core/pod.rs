@@ -19,9 +19,18 @@ pub(crate) static KIND: Kind = Kind {
 };
 
 /// A new pod is pending, and its quality-of-service class follows from its containers.
-fn prepare_create(_context: &Context, pod: &mut Value) {
+fn prepare_create(context: &Context, pod: &mut Value) {
     let class = crate::pod::qos::class(&pod["spec"]);
     pod["status"] = json!({"phase": "Pending", "qosClass": class});
+    if pod["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty()) {
+        pod["status"]["conditions"] = json!([{
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+            "lastTransitionTime": context.now.map(crate::time::rfc3339),
+        }]);
+    }
 }
 
 fn prepare_update(_context: &Context, part: Part, new: &mut Value, old: &Value) {

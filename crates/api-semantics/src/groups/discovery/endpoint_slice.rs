@@ -8,8 +8,16 @@ use crate::defaults::{each, ensure, set};
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
 use crate::names;
+use crate::strategy::changes_spec;
 
-pub(crate) static KIND: Kind = Kind { generation: true, default, validate, validate_change, ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    bumps_generation: |new, old| changes_spec(new, old) || new["metadata"]["labels"] != old["metadata"]["labels"],
+    default,
+    validate,
+    validate_change,
+    ..Kind::PLAIN
+};
 
 fn default(slice: &mut Value) {
     each(slice, "endpoints", |e| {

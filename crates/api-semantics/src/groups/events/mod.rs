@@ -18,23 +18,43 @@ pub(crate) struct EventFields {
     pub(crate) message: &'static str,
 }
 
-/// Namespaces must agree; the new style (with an event time) has required fields.
+/// What upstream checks of both versions; `events.k8s.io` has fixed words on top.
 pub(crate) fn validate(event: &Field, names_: &EventFields, errors: &mut Errors) {
+    common(event, names_, errors);
     if names_.legacy {
-        legacy(event, names_, errors);
-    }
-    if names_.legacy && event.get("eventTime").is_zero() {
         return;
     }
-    let controller = Field::at(event.get(names_.controller).value(), event.path().child("reportingController"));
-    let bounded = |field: Field, max: usize, errors: &mut Errors| {
-        if field.len() > max {
-            errors.invalid(&field, format!("can have at most {max} characters"));
-        }
-    };
-    if !names_.legacy && event.get("eventTime").is_zero() {
+    if event.get("eventTime").is_zero() {
         errors.required(&event.get("eventTime"), "");
     }
+    let kind = event.get("type");
+    if !["Normal", "Warning"].contains(&kind.str()) {
+        errors.invalid_as(&kind, "", format!("has invalid value: {}", kind.str()));
+    }
+}
+
+/// Namespaces must agree; an event with an event time says who reports what.
+fn common(event: &Field, names_: &EventFields, errors: &mut Errors) {
+    let object = event.get(names_.object);
+    let shown = Field::at(object.get("namespace").value(), event.path().child("involvedObject").child("namespace"));
+    let own = event.get("metadata").str_of("namespace");
+    let old_style = event.get("eventTime").is_zero();
+    let agree = match (shown.str(), old_style) {
+        ("", true) => ["", "default"].contains(&own),
+        (other, true) => other == own,
+        ("", false) => ["default", "kube-system"].contains(&own),
+        (_, false) => true,
+    };
+    if !agree {
+        errors.invalid_str(&shown, "does not match event.namespace");
+    }
+    if !old_style {
+        reporter(event, names_, errors);
+    }
+}
+
+fn reporter(event: &Field, names_: &EventFields, errors: &mut Errors) {
+    let controller = Field::at(event.get(names_.controller).value(), event.path().child("reportingController"));
     if controller.str().is_empty() {
         errors.required(&controller, "");
     }
@@ -44,30 +64,22 @@ pub(crate) fn validate(event: &Field, names_: &EventFields, errors: &mut Errors)
         if field.str().is_empty() {
             errors.required(&field, "");
         }
-        bounded(field, 128, errors);
+        at_most(&field, 128, errors);
     }
     let message = Field::at(event.get(names_.message).value(), event.path().child("message"));
-    bounded(message, 1024, errors);
-    let kind = event.get("type");
-    if !["Normal", "Warning"].contains(&kind.str()) {
-        errors.invalid_as(&kind, "", format!("has invalid value: {}", kind.str()));
-    }
+    at_most(&message, 1024, errors);
 }
 
-fn legacy(event: &Field, names_: &EventFields, errors: &mut Errors) {
-    let object = event.get(names_.object);
-    let shown = Field::at(object.get("namespace").value(), event.path().child("involvedObject").child("namespace"));
-    let own = event.get("metadata").str_of("namespace");
-    let cluster_scoped = shown.str().is_empty() && ["default", "kube-system"].contains(&own);
-    if shown.str() != own && !cluster_scoped {
-        errors.invalid_str(&shown, "does not match event.namespace");
+fn at_most(field: &Field, max: usize, errors: &mut Errors) {
+    if field.len() > max {
+        errors.invalid_as(field, "", format!("can have at most {max} characters"));
     }
 }
 
 /// A new-style event never changes but in its series.
 pub(crate) fn validate_change(new: &Field, old: &Field, names_: &EventFields, errors: &mut Errors) {
-    if names_.legacy && new.get("eventTime").is_zero() {
-        legacy(new, names_, errors);
+    common(new, names_, errors);
+    if names_.legacy {
         return;
     }
     let shown = [

@@ -6,7 +6,14 @@ use crate::defaults::set;
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind { generation: true, default, validate, validate_change, ..Kind::CLUSTER };
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    bumps_generation: |_, _| false,
+    default,
+    validate_create,
+    validate_change,
+    ..Kind::CLUSTER
+};
 
 fn default(class: &mut Value) {
     set(class, "value", 0);
@@ -17,7 +24,7 @@ fn default(class: &mut Value) {
 const HIGHEST: i64 = 1_000_000_000;
 const SYSTEM: [(&str, i64); 2] = [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
 
-fn validate(class: &Field, errors: &mut Errors) {
+fn validate_create(class: &Field, errors: &mut Errors) {
     let name = class.get("metadata").get("name");
     let value = class.get("value");
     if name.str().starts_with("system-") {
