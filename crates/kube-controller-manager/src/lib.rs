@@ -8,6 +8,8 @@ pub mod config;
 mod context;
 pub mod controllers;
 mod discovery;
+mod hash;
+mod history;
 pub mod options;
 mod pods;
 pub mod run;

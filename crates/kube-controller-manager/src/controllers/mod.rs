@@ -7,6 +7,7 @@ use crate::context::Context;
 
 mod bootstrap;
 mod certificates;
+mod daemonset;
 mod deployment;
 mod endpoints;
 mod endpointslice;
@@ -80,6 +81,7 @@ pub static ALL: &[Controller] = &[
         "generic-garbage-collector",
         garbagecollector::start,
     ),
+    controller("daemonset-controller", "daemonset", "daemon-set-controller", daemonset::start),
     controller("node-ipam-controller", "nodeipam", "node-controller", nodeipam::start),
     controller("node-lifecycle-controller", "nodelifecycle", "node-controller", nodelifecycle::start),
     controller("taint-eviction-controller", "taint-eviction-controller", "node-controller", tainteviction::start),

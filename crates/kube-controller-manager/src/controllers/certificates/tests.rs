@@ -63,7 +63,8 @@ fn signers_grant_only_what_they_are_for() {
 #[test]
 fn kubelets_ask_for_themselves_or_with_a_bootstrap_token() {
     let make = |user| csr(KUBELET_CLIENT, user, CLIENT, pem("system:node:n1", "system:nodes", &[]));
-    let names = |csr: &CertificateSigningRequest| approving::permissions(csr).iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let names =
+        |csr: &CertificateSigningRequest| approving::permissions(csr).iter().map(|(name, _)| *name).collect::<Vec<_>>();
     assert_eq!(names(&make("system:node:n1")), ["selfnodeclient", "nodeclient"]);
     assert_eq!(names(&make("system:bootstrap:abc")), ["nodeclient"]);
     assert!(names(&super::with_condition(&make("x"), "Denied", "", "")).is_empty());

@@ -84,7 +84,11 @@ impl Deployments {
     }
 
     /// An update, not a patch: that is what upstream's role allows.
-    async fn write_revision(&self, deployment: &Deployment, revision: Option<&str>) -> Result<Option<Deployment>, BoxError> {
+    async fn write_revision(
+        &self,
+        deployment: &Deployment,
+        revision: Option<&str>,
+    ) -> Result<Option<Deployment>, BoxError> {
         let Some(revision) = revision else { return Ok(None) };
         let mut updated = deployment.clone();
         updated.annotations_mut().insert(plan::REVISION.to_owned(), revision.to_owned());

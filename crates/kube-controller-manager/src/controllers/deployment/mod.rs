@@ -4,7 +4,6 @@
 //! The next step comes with the events that the writes cause.
 
 mod apply;
-mod hash;
 mod plan;
 mod rolling;
 mod status;
@@ -22,6 +21,8 @@ use controller_runtime::{BoxError, Event, ObjectKey, SharedInformer, Store, Work
 use kube::ResourceExt;
 
 use crate::{context::Context, pods};
+
+pub(crate) use plan::resolve;
 
 const KIND: &str = "Deployment";
 

@@ -12,7 +12,8 @@ use api_types::k8s_openapi::{
 use controller_runtime::owner;
 use kube::ResourceExt;
 
-use super::{hash, rolling, status};
+use super::{rolling, status};
+use crate::hash;
 
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 pub(super) const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
