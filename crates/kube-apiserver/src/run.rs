@@ -65,7 +65,7 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
     let catalog = Catalog::default();
     let cell = CoreCell::default();
     let kubelet = Arc::new(connect::Kubelet::new(&config.kubelet)?);
-    let mut endpoints = endpoints::table(&auth);
+    let mut endpoints = endpoints::table(&auth, &cell);
     endpoints.extend(connect::rows(&kubelet));
     let parts =
         kinds::Parts { endpoints, behaviours: behaviours::table(config, &cell), missing: Arc::new(endpoints::Missing) };

@@ -1,6 +1,7 @@
 //! What answers subresources and kinds that are no stored objects: one row each.
 
 mod binding;
+mod eviction;
 mod reviews;
 mod token;
 
@@ -13,17 +14,18 @@ use apiserver::{
 use async_trait::async_trait;
 use http::Response;
 
-use crate::auth::Auth;
+use crate::{auth::Auth, cell::CoreCell};
 
 /// By (group, resource, subresource); "" for the resource itself.
 pub(crate) type Table = BTreeMap<(&'static str, &'static str, &'static str), Arc<dyn Endpoint>>;
 
-pub(crate) fn table(auth: &Arc<Auth>) -> Table {
+pub(crate) fn table(auth: &Arc<Auth>, core: &CoreCell) -> Table {
     let binding: Arc<dyn Endpoint> = Arc::new(binding::Binding);
     let reviews: Arc<dyn Endpoint> = Arc::new(reviews::Review(Arc::clone(auth)));
     let mut table: Table = BTreeMap::from([
         (("", "pods", "binding"), Arc::clone(&binding)),
         (("", "bindings", ""), binding),
+        (("", "pods", "eviction"), Arc::new(eviction::Eviction(core.clone()))),
         (("", "serviceaccounts", "token"), Arc::new(token::Token(Arc::clone(auth))) as Arc<dyn Endpoint>),
     ]);
     for (group, resource) in reviews::KINDS {
