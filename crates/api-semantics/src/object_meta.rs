@@ -14,7 +14,7 @@ const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 /// A trailing dash of a prefix is followed by the generated part.
 fn masked(name: &str, prefix: bool) -> String {
     match name.strip_suffix('-') {
-        Some(base) if prefix && base.len() > 1 => format!("{base}a"),
+        Some(base) if prefix && !base.is_empty() => format!("{base}a"),
         _ => name.to_owned(),
     }
 }

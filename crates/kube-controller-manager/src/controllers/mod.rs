@@ -115,7 +115,7 @@ pub static ALL: &[Controller] = &[
     controller(
         "serviceaccount-token-controller",
         "serviceaccount-token",
-        "tokens-controller",
+        "",
         serviceaccount_token::start,
     ),
     controller(
