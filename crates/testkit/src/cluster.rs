@@ -1,7 +1,7 @@
 //! A whole cluster in one thread: API server, controllers, scheduler and hollow nodes, each with its own identity over
 //! connections in memory. Authentication, RBAC and the Node authorizer are on.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use apiserver::{
@@ -18,12 +18,17 @@ use tempfile::TempDir;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    eventually,
     history::{History, Recorder},
     runtime::FakeRuntime,
 };
 
 const NODES: &str = "system:nodes";
 const GIB: u64 = 1 << 30;
+/// How long the API server may take to become ready.
+const START: Duration = Duration::from_secs(60);
+/// What pods find as the cluster's CA. Nobody connects by TLS here, so nobody reads it.
+const ROOT_CA: &str = "-----BEGIN CERTIFICATE-----\naG9sbG93\n-----END CERTIFICATE-----\n";
 
 /// What the cluster is made of.
 #[derive(Clone, Debug)]
@@ -55,7 +60,7 @@ pub struct Cluster {
     tasks: TaskTracker,
     shutdown: CancellationToken,
     /// Keys of service account tokens; removed with the cluster.
-    _files: TempDir,
+    files: TempDir,
 }
 
 /// A node without a machine.
@@ -78,16 +83,9 @@ impl Cluster {
         let files = key_files()?;
         let config = kube_apiserver::config::Config::from_flags(&apiserver_flags(&files, &options)?)?;
         let api = kube_apiserver::run::build(&config, store.clone(), shutdown.clone()).await?;
-        let mut cluster = Self {
-            api,
-            store,
-            recorder,
-            nodes: BTreeMap::new(),
-            tasks: TaskTracker::new(),
-            shutdown,
-            _files: files,
-            options,
-        };
+        let mut cluster =
+            Self { api, store, recorder, nodes: BTreeMap::new(), tasks: TaskTracker::new(), shutdown, files, options };
+        cluster.wait_ready().await;
         cluster.start_controller_manager()?;
         cluster.start_scheduler();
         for number in 0..cluster.options.nodes {
@@ -156,6 +154,16 @@ impl Cluster {
         self.recorder.history()
     }
 
+    /// Components would try again, but not at the same times in the life of every cluster.
+    async fn wait_ready(&self) {
+        let admin = self.admin();
+        let ready = || async {
+            let request = http::Request::get("/readyz").body(Vec::new()).map_err(|error| error.to_string())?;
+            admin.request_text(request).await.map_err(|error| error.to_string())
+        };
+        eventually(START, "the API server to be ready", ready).await;
+    }
+
     fn start_controller_manager(&self) -> Result<()> {
         let mut args: Vec<String> = [
             "--leader-elect=false",
@@ -167,6 +175,7 @@ impl Cluster {
         ]
         .map(str::to_owned)
         .to_vec();
+        args.push(format!("--root-ca-file={}", self.files.path().join("ca.crt").display()));
         args.extend(self.options.controller_manager_flags.iter().cloned());
         let flags = Flags::parse("kube-controller-manager", kube_controller_manager::options::TABLE, args)?;
         let config = kube_controller_manager::options::config(&flags)?;
@@ -196,6 +205,7 @@ fn key_files() -> Result<TempDir> {
     let dir = tempfile::tempdir().context("a directory for keys")?;
     let key = rcgen::KeyPair::generate().context("a signing key")?;
     std::fs::write(dir.path().join("sa.key"), key.serialize_pem()).context("write the signing key")?;
+    std::fs::write(dir.path().join("ca.crt"), ROOT_CA).context("write the CA")?;
     Ok(dir)
 }
 

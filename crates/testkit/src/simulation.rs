@@ -14,12 +14,18 @@ use crate::entropy;
 /// When every simulation begins.
 pub const EPOCH: i64 = 1_767_225_600; // 2026-01-01T00:00:00Z
 
+/// Set to a verbosity (`-v` of the components) to see what they log.
+const LOG: &str = "TESTKIT_LOG";
+
 /// Runs `life` and returns what it returns; a panic in it is one of the caller.
 pub fn simulate<T, F>(seed: u64, life: impl FnOnce() -> F + Send + 'static) -> T
 where
     T: Send + 'static,
     F: Future<Output = T>,
 {
+    if let Some(level) = std::env::var_os(LOG) {
+        component_base::logging::init(level.to_string_lossy().parse().unwrap_or_default());
+    }
     let run = move || {
         entropy::seed_thread(seed);
         rng::seed_thread(seed);
