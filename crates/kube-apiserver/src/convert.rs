@@ -5,8 +5,7 @@ use serde_json::Value;
 
 /// From one format to another.
 pub(crate) fn convert(from: &Format, to: &Format, value: Value) -> Result<Value> {
-    let mut value =
-        api_semantics::convert(&to.kind, (&from.group, &from.version), (&to.group, &to.version), value);
+    let mut value = api_semantics::convert(&to.kind, (&from.group, &from.version), (&to.group, &to.version), value);
     to.stamp(&mut value);
     Ok(value)
 }

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 /// A network: its first address and how many bits are fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct IpRange {
+pub struct IpRange {
     base: IpAddr,
     prefix: u8,
 }
 
 impl IpRange {
-    pub(crate) fn parse(text: &str) -> Option<IpRange> {
+    pub fn parse(text: &str) -> Option<IpRange> {
         let (address, prefix) = text.trim().split_once('/')?;
         let address: IpAddr = address.parse().ok()?;
         let prefix: u8 = prefix.parse().ok().filter(|p| *p <= bits(address))?;
@@ -18,27 +18,27 @@ impl IpRange {
         Some(IpRange { base: with_number(address, network), prefix })
     }
 
-    pub(crate) fn is_ipv6(&self) -> bool {
+    pub fn is_ipv6(&self) -> bool {
         self.base.is_ipv6()
     }
 
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         self.base.is_ipv6() == address.is_ipv6()
             && number(address) & !host_mask(self.base, self.prefix) == number(self.base)
     }
 
     /// How many addresses services can have: without the first, and in IPv4 without the last.
-    pub(crate) fn usable(&self) -> u128 {
+    pub fn usable(&self) -> u128 {
         let all = host_mask(self.base, self.prefix);
         if self.is_ipv6() { all.min(u128::from(u64::MAX)) } else { all.saturating_sub(1) }
     }
 
     /// The usable address number `index`, from 1 on.
-    pub(crate) fn nth(&self, index: u128) -> IpAddr {
+    pub fn nth(&self, index: u128) -> IpAddr {
         with_number(self.base, number(self.base).saturating_add(index))
     }
 
-    pub(crate) fn first(&self) -> IpAddr {
+    pub fn first(&self) -> IpAddr {
         self.nth(1)
     }
 }

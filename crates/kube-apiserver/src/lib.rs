@@ -13,7 +13,7 @@ mod convert;
 mod documents;
 mod endpoints;
 mod fields;
-mod ip_range;
+pub mod ip_range;
 mod kinds;
 pub mod options;
 pub mod run;

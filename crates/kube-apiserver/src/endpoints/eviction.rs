@@ -122,14 +122,16 @@ impl Eviction {
 fn charged(budget: &Value, pod: &str) -> Result<Value> {
     let status = |field: &str| budget.pointer(&format!("/status/{field}")).and_then(Value::as_i64).unwrap_or(0);
     if status("observedGeneration") < meta::generation(budget) {
-        let mut error = Error::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10);
+        let mut error =
+            Error::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10);
         let why = format!("The disruption budget {} is still being processed by the server.", meta::name(budget));
         error.details_mut().causes.push(cause(why));
         return Err(error);
     }
     let allowed = status("disruptionsAllowed");
     if allowed <= 0 {
-        let mut error = Error::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0);
+        let mut error =
+            Error::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0);
         let why = format!(
             "The disruption budget {} needs {} healthy pods and has {} currently",
             meta::name(budget),
@@ -188,7 +190,8 @@ mod tests {
         assert!(once["status"]["disruptedPods"]["p"].is_string());
         let error = charged(&once, "q").expect_err("none is left");
         assert_eq!(error.code, 429);
-        let stale = json!({ "metadata": { "generation": 2 }, "status": { "observedGeneration": 1, "disruptionsAllowed": 5 } });
+        let stale =
+            json!({ "metadata": { "generation": 2 }, "status": { "observedGeneration": 1, "disruptionsAllowed": 5 } });
         assert_eq!(charged(&stale, "p").expect_err("stale").details.map(|d| d.retry_after_seconds), Some(10));
     }
 }

@@ -1,0 +1,293 @@
+//! The server through its front door, in memory: what clients rely on from create to delete.
+
+use std::{sync::Arc, time::Duration};
+
+use api_types::k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount},
+};
+use apiserver::user::UserInfo;
+use component_base::flags::Flags;
+use futures::{StreamExt, TryStreamExt};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy, WatchEvent, WatchParams},
+};
+use kube_apiserver::{config::Config, options, run};
+use serde_json::{Value, json};
+use storage::embedded::Embedded;
+use tokio_util::sync::CancellationToken;
+
+struct Server {
+    api: run::ApiServer,
+    client: Client,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    async fn start() -> Server {
+        let args = [
+            "--service-cluster-ip-range=10.96.0.0/28",
+            "--advertise-address=192.0.2.10",
+            "--service-node-port-range=30000-30020",
+        ];
+        let flags = Flags::parse("kube-apiserver", options::FLAGS, args).expect("flags parse");
+        let config = Config::from_flags(&flags).expect("flags are valid");
+        let shutdown = CancellationToken::new();
+        let store = Arc::new(Embedded::in_memory());
+        let api = run::build(&config, store, shutdown.clone()).await.expect("the server starts");
+        let client = api.client_as(UserInfo::new("admin", &["system:masters"]));
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+        accounts
+            .create(&PostParams::default(), &of(json!({ "metadata": { "name": "default" } })))
+            .await
+            .expect("account");
+        Server { api, client, shutdown }
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    async fn raw(&self, method: &str, path: &str, body: Value) -> Result<Value, kube::Error> {
+        let request = http::Request::builder().method(method).uri(path).header("content-type", "application/json");
+        self.client.request(request.body(body.to_string().into_bytes()).expect("request")).await
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.api.tasks.close();
+        self.api.tasks.wait().await;
+    }
+}
+
+fn of<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("test object")
+}
+
+fn pod(name: &str, labels: Value) -> Pod {
+    of(json!({
+        "metadata": { "name": name, "labels": labels },
+        "spec": { "containers": [{ "name": "c", "image": "i" }] },
+    }))
+}
+
+fn code(error: kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        other => panic!("no API error: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn objects_are_created_changed_and_deleted() {
+    let server = Server::start().await;
+    let pods = server.api::<Pod>();
+    let created = pods.create(&PostParams::default(), &pod("a", json!({}))).await.expect("create");
+    assert!(created.uid().is_some() && created.creation_timestamp().is_some());
+    assert_eq!(created.spec.as_ref().and_then(|s| s.service_account_name.as_deref()), Some("default"));
+    assert_eq!(code(pods.create(&PostParams::default(), &pod("a", json!({}))).await.expect_err("taken")), 409);
+
+    let patch = Patch::Merge(json!({ "metadata": { "labels": { "x": "y" } } }));
+    let patched = pods.patch("a", &PatchParams::default(), &patch).await.expect("patch");
+    assert_eq!(patched.labels().get("x").map(String::as_str), Some("y"));
+    let stale = pods.replace("a", &PostParams::default(), &created).await.expect_err("stale");
+    assert_eq!(code(stale), 409);
+    let same = pods.patch("a", &PatchParams::default(), &patch).await.expect("no change");
+    assert_eq!(same.resource_version(), patched.resource_version(), "a patch that changes nothing writes nothing");
+
+    pods.delete("a", &DeleteParams::default()).await.expect("delete");
+    assert_eq!(code(pods.get("a").await.expect_err("gone")), 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn concurrent_patches_all_land() {
+    let server = Server::start().await;
+    let maps = server.api::<ConfigMap>();
+    maps.create(&PostParams::default(), &of(json!({ "metadata": { "name": "m" } }))).await.expect("create");
+    let writes = (0..20).map(|i| {
+        let maps = maps.clone();
+        async move {
+            let patch = Patch::Merge(json!({ "data": { format!("k{i}"): "v" } }));
+            maps.patch("m", &PatchParams::default(), &patch).await
+        }
+    });
+    futures::future::try_join_all(writes).await.expect("every patch is retried until it lands");
+    assert_eq!(maps.get("m").await.expect("get").data.map(|d| d.len()), Some(20));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_and_a_watch_from_it_miss_nothing() {
+    let server = Server::start().await;
+    let pods = server.api::<Pod>();
+    pods.create(&PostParams::default(), &pod("before", json!({ "app": "x" }))).await.expect("create");
+    let list = pods.list(&ListParams::default().labels("app=x")).await.expect("list");
+    assert_eq!(list.items.len(), 1);
+    let version = list.metadata.resource_version.expect("a list has a version");
+    let params = WatchParams::default().labels("app=x").timeout(10);
+    let mut events = pods.watch(&params, &version).await.expect("watch").boxed();
+
+    pods.create(&PostParams::default(), &pod("other", json!({}))).await.expect("create");
+    pods.create(&PostParams::default(), &pod("new", json!({ "app": "x" }))).await.expect("create");
+    let leave = Patch::Merge(json!({ "metadata": { "labels": { "app": null } } }));
+    pods.patch("before", &PatchParams::default(), &leave).await.expect("patch");
+    let enter = Patch::Merge(json!({ "metadata": { "labels": { "app": "x" } } }));
+    pods.patch("other", &PatchParams::default(), &enter).await.expect("patch");
+    pods.delete("new", &DeleteParams::default()).await.expect("delete");
+
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        let event = tokio::time::timeout(Duration::from_secs(5), events.try_next()).await.expect("in time");
+        seen.push(match event.expect("no error").expect("no end") {
+            WatchEvent::Added(p) => format!("+{}", p.name_any()),
+            WatchEvent::Modified(p) => format!("~{}", p.name_any()),
+            WatchEvent::Deleted(p) => format!("-{}", p.name_any()),
+            other => panic!("unexpected {other:?}"),
+        });
+    }
+    assert_eq!(seen, ["+new", "-before", "+other", "-new"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn pages_show_one_state() {
+    let server = Server::start().await;
+    let maps = server.api::<ConfigMap>();
+    for i in 0..5 {
+        let map = of(json!({ "metadata": { "name": format!("m{i}"), "labels": { "t": "p" } } }));
+        maps.create(&PostParams::default(), &map).await.expect("create");
+    }
+    let first = maps.list(&ListParams::default().labels("t=p").limit(2)).await.expect("first page");
+    let token = first.metadata.continue_.clone().expect("more follows");
+    maps.delete("m4", &DeleteParams::default()).await.expect("delete");
+    let mut names: Vec<String> = first.items.iter().map(ResourceExt::name_any).collect();
+    let mut next = Some(token);
+    while let Some(token) = next {
+        let page = maps.list(&ListParams::default().labels("t=p").limit(2).continue_token(&token)).await.expect("page");
+        assert_eq!(page.metadata.resource_version, first.metadata.resource_version);
+        names.extend(page.items.iter().map(ResourceExt::name_any));
+        next = page.metadata.continue_.filter(|t| !t.is_empty());
+    }
+    assert_eq!(names, ["m0", "m1", "m2", "m3", "m4"], "the deletion came after the first page");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn finalizers_and_grace_keep_objects() {
+    let server = Server::start().await;
+    let deployments = server.api::<Deployment>();
+    let deployment: Deployment = of(json!({
+        "metadata": { "name": "d" },
+        "spec": {
+            "selector": { "matchLabels": { "a": "b" } },
+            "template": { "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } },
+        },
+    }));
+    deployments.create(&PostParams::default(), &deployment).await.expect("create");
+    let foreground =
+        DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
+    deployments.delete("d", &foreground).await.expect("delete");
+    let kept = deployments.get("d").await.expect("kept until its dependents are gone");
+    assert_eq!(kept.finalizers(), ["foregroundDeletion"]);
+    assert!(kept.metadata.deletion_timestamp.is_some());
+    let done = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    deployments.patch("d", &PatchParams::default(), &done).await.expect("last finalizer");
+    assert_eq!(code(deployments.get("d").await.expect_err("gone")), 404);
+
+    let pods = server.api::<Pod>();
+    pods.create(&PostParams::default(), &pod("p", json!({}))).await.expect("create");
+    let binding = json!({ "apiVersion": "v1", "kind": "Binding", "metadata": { "name": "p" }, "target": { "kind": "Node", "name": "n" } });
+    server.raw("POST", "/api/v1/namespaces/default/pods/p/binding", binding.clone()).await.expect("bind");
+    let twice =
+        server.raw("POST", "/api/v1/namespaces/default/pods/p/binding", binding).await.expect_err("bound already");
+    assert_eq!(code(twice), 409);
+    pods.delete("p", &DeleteParams::default()).await.expect("delete");
+    let terminating = pods.get("p").await.expect("kept while the kubelet stops it");
+    assert_eq!(terminating.metadata.deletion_grace_period_seconds, Some(30));
+    pods.delete("p", &DeleteParams::default().grace_period(0)).await.expect("the kubelet's deletion");
+    assert_eq!(code(pods.get("p").await.expect_err("gone")), 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn apply_detects_conflicts_and_gives_up_fields() {
+    let server = Server::start().await;
+    let maps = server.api::<ConfigMap>();
+    let config =
+        |data: Value| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "m" }, "data": data });
+    maps.patch("m", &PatchParams::apply("one"), &Patch::Apply(config(json!({ "a": "1", "b": "1" }))))
+        .await
+        .expect("creates");
+    let conflict = maps.patch("m", &PatchParams::apply("two"), &Patch::Apply(config(json!({ "a": "2" })))).await;
+    assert_eq!(code(conflict.expect_err("owned by the other")), 409);
+    let forced = maps.patch("m", &PatchParams::apply("two").force(), &Patch::Apply(config(json!({ "a": "2" })))).await;
+    assert_eq!(forced.expect("forced").data.and_then(|d| d.get("a").cloned()).as_deref(), Some("2"));
+    let less = maps.patch("m", &PatchParams::apply("one"), &Patch::Apply(config(json!({})))).await.expect("applied");
+    assert_eq!(less.data.map(|d| d.into_keys().collect::<Vec<_>>()), Some(vec!["a".to_owned()]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn service_addresses_are_unique_and_given_back() {
+    let server = Server::start().await;
+    let services = server.api::<Service>();
+    let service = |name: &str| -> Service {
+        of(json!({ "metadata": { "name": name }, "spec": { "type": "NodePort", "ports": [{ "port": 80 }] } }))
+    };
+    // 14 usable addresses, of which one is the server's own.
+    let creates = (0..13).map(|i| {
+        let services = services.clone();
+        let service = service(&format!("s{i}"));
+        async move { services.create(&PostParams::default(), &service).await }
+    });
+    let created = futures::future::try_join_all(creates).await.expect("13 are free");
+    let mut addresses: Vec<String> = created.iter().filter_map(|s| s.spec.as_ref()?.cluster_ip.clone()).collect();
+    let mut ports: Vec<i32> = created.iter().filter_map(|s| s.spec.as_ref()?.ports.as_ref()?[0].node_port).collect();
+    addresses.sort();
+    addresses.dedup();
+    ports.sort_unstable();
+    ports.dedup();
+    assert_eq!((addresses.len(), ports.len()), (13, 13));
+    let full = services.create(&PostParams::default(), &service("more")).await.expect_err("the range is full");
+    assert_eq!(code(full), 500);
+    services.delete("s3", &DeleteParams::default()).await.expect("delete");
+    services.create(&PostParams::default(), &service("more")).await.expect("one was given back");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn namespaces_wait_for_their_controller() {
+    let server = Server::start().await;
+    let namespaces: Api<Namespace> = Api::all(server.client.clone());
+    namespaces.create(&PostParams::default(), &of(json!({ "metadata": { "name": "n" } }))).await.expect("create");
+    namespaces.delete("n", &DeleteParams::default()).await.expect("delete");
+    let terminating = namespaces.get("n").await.expect("kept until it is empty");
+    assert_eq!(terminating.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Terminating"));
+    let maps: Api<ConfigMap> = Api::namespaced(server.client.clone(), "n");
+    let refused = maps.create(&PostParams::default(), &of(json!({ "metadata": { "name": "m" } }))).await;
+    assert_eq!(code(refused.expect_err("terminating")), 403);
+    let mut empty = serde_json::to_value(&terminating).expect("JSON");
+    empty["spec"] = json!({ "finalizers": [] });
+    empty["apiVersion"] = "v1".into();
+    empty["kind"] = "Namespace".into();
+    server.raw("PUT", "/api/v1/namespaces/n/finalize", empty).await.expect("finalize");
+    assert_eq!(code(namespaces.get("n").await.expect_err("gone")), 404);
+    let missing = Api::<ConfigMap>::namespaced(server.client.clone(), "absent");
+    let refused = missing.create(&PostParams::default(), &of(json!({ "metadata": { "name": "m" } }))).await;
+    assert_eq!(code(refused.expect_err("no namespace")), 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn strangers_are_refused() {
+    let server = Server::start().await;
+    let stranger = server.api.client_as(UserInfo::new("eve", &[]));
+    let pods: Api<Pod> = Api::namespaced(stranger, "default");
+    assert_eq!(code(pods.list(&ListParams::default()).await.expect_err("no role")), 403);
+    server.stop().await;
+}
