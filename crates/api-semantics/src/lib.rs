@@ -20,6 +20,7 @@ mod pod;
 mod quantity;
 mod selectors;
 mod strategy;
+pub mod structural;
 pub mod table;
 mod time;
 mod webhooks;

@@ -7,5 +7,6 @@ use serde_json::Value;
 pub(crate) fn convert(from: &Format, to: &Format, value: Value) -> Result<Value> {
     let mut value = api_semantics::convert(&to.kind, (&from.group, &from.version), (&to.group, &to.version), value);
     to.stamp(&mut value);
+    api_types::schema::normalize(&mut value, &to.schema);
     Ok(value)
 }

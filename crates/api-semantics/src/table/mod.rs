@@ -2,6 +2,8 @@
 //! functions in `cells`. Kinds without an entry show their name and creation time.
 
 mod cells;
+mod custom;
+mod json_path;
 mod network;
 mod pod;
 mod text;
@@ -13,6 +15,7 @@ use std::sync::OnceLock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+pub use custom::CustomColumns;
 pub use text::{age, human_duration};
 
 const TABLE: &str = include_str!("columns.txt");
@@ -47,6 +50,18 @@ enum Cell {
     Fixed(String),
 }
 
+impl Column {
+    fn definition(&self) -> Value {
+        json!({
+            "name": self.name,
+            "type": self.kind,
+            "format": self.format,
+            "description": self.description,
+            "priority": self.priority,
+        })
+    }
+}
+
 /// One row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -62,10 +77,7 @@ pub fn columns(kind: &str) -> &'static [Column] {
 
 /// The columns as `Table.columnDefinitions`.
 pub fn column_definitions(kind: &str) -> Value {
-    let list = columns(kind).iter().map(|c| {
-        json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority})
-    });
-    Value::Array(list.collect())
+    Value::Array(columns(kind).iter().map(Column::definition).collect())
 }
 
 /// An object's row.

@@ -201,6 +201,25 @@ pub struct Field {
     pub default: Option<serde_json::Value>,
 }
 
+impl Field {
+    /// A field without markers, as custom resources have them.
+    pub fn new(name: impl Into<Name>, ty: Type) -> Self {
+        Field {
+            name: name.into(),
+            number: 0,
+            ty,
+            pointer: false,
+            omit_empty: true,
+            omit_zero: false,
+            required: false,
+            inline: None,
+            patch: None,
+            go_type: None,
+            default: None,
+        }
+    }
+}
+
 /// Strategic merge markers of a field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch {

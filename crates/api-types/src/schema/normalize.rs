@@ -8,7 +8,8 @@ use serde_json::{Map as Object, Value};
 
 use super::{Field, JsonForm, Scalar, Struct, Type};
 
-/// Brings an object in line with Go's rules in place. Values of custom resources and free JSON stay as they are.
+/// Brings an object in line with Go's rules in place. Values of custom resources and free JSON stay as they are, but for
+/// the built-in types in them (`metadata`).
 /// Unknown fields are left alone (decoding removes them).
 pub fn normalize(value: &mut Value, schema: &Type) {
     match schema {
@@ -28,7 +29,14 @@ pub fn normalize(value: &mut Value, schema: &Type) {
                 }
             }
         }
-        Type::Scalar(_) | Type::Struct(_) | Type::Any => {}
+        Type::Struct(of) => {
+            for field in &of.fields {
+                if let Some(value) = value.get_mut(field.name.as_ref()).filter(|v| !v.is_null()) {
+                    normalize(value, &field.ty);
+                }
+            }
+        }
+        Type::Scalar(_) | Type::Any => {}
     }
 }
 

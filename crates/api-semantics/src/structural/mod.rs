@@ -1,0 +1,49 @@
+//! Custom resources: what a CRD's `openAPIV3Schema` means. From one structural schema come the [`Schema`] for decoding
+//! (which prunes), apply and printing, the defaults, and validation with upstream's messages.
+
+mod build;
+mod defaults;
+mod formats;
+mod validate;
+
+use api_types::FieldError;
+use api_types::schema::Schema;
+use serde_json::Value;
+
+/// A custom resource version's schema, compiled.
+#[derive(Clone, Debug)]
+pub struct CustomSchema {
+    schema: Schema,
+    source: Value,
+    patterns: validate::Patterns,
+}
+
+impl CustomSchema {
+    /// Compiles `spec.versions[].schema.openAPIV3Schema`; null stands for a version without schema, which keeps
+    /// everything. `preserve_unknown_fields` is the CRD's old switch.
+    pub fn new(source: &Value, preserve_unknown_fields: bool) -> Self {
+        CustomSchema {
+            schema: build::root(source, preserve_unknown_fields || source.is_null()),
+            source: source.clone(),
+            patterns: validate::Patterns::of(source),
+        }
+    }
+
+    /// The shape: decoding against it prunes unknown fields.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Fills in the defaults of the schema.
+    pub fn default(&self, object: &mut Value) {
+        defaults::apply(object, &self.source);
+    }
+
+    /// All that the schema refuses in an object.
+    pub fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validate::check(object, &self.source, &self.patterns)
+    }
+}
+
+#[cfg(test)]
+mod tests;

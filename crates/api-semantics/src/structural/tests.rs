@@ -1,0 +1,82 @@
+use api_types::json;
+use serde_json::json;
+
+use super::*;
+
+fn widget() -> CustomSchema {
+    CustomSchema::new(
+        &json!({"type": "object", "required": ["spec"], "properties": {
+        "spec": {"type": "object", "required": ["size"], "properties": {
+            "size": {"type": "integer", "minimum": 1, "maximum": 10},
+            "color": {"type": "string", "enum": ["red", "blue"], "default": "red"},
+            "name": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 5},
+            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            "port": {"x-kubernetes-int-or-string": true},
+            "tags": {"type": "object", "additionalProperties": {"type": "string"}},
+            "parts": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
+                "items": {"type": "object", "properties": {"id": {"type": "string"}, "n": {"type": "integer", "default": 1}}}}
+        }}}}),
+        false,
+    )
+}
+
+fn errors(spec: Value) -> Vec<String> {
+    widget().validate(&json!({"metadata": {"name": "w"}, "spec": spec})).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn prunes_and_defaults() {
+    let text = br#"{"kind":"Widget","metadata":{"name":"w","creationTimestamp":null,"zz":1},
+        "spec":{"size":1,"unknown":{},"free":{"a":{"b":1}},"parts":[{"id":"x","y":2}],"tags":{"a":"b"}}}"#;
+    let schema = widget();
+    let decoded = json::decode(text, schema.schema()).expect("decodes");
+    assert_eq!(
+        decoded.strict_errors,
+        ["unknown field \"metadata.zz\"", "unknown field \"spec.unknown\"", "unknown field \"spec.parts[0].y\""]
+    );
+    let mut value = decoded.value;
+    schema.default(&mut value);
+    assert_eq!(
+        value,
+        json!({"kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1, "color": "red", "free": {"a": {"b": 1}},
+            "parts": [{"id": "x", "n": 1}], "tags": {"a": "b"}}})
+    );
+}
+
+#[test]
+fn refuses_with_upstreams_words() {
+    assert_eq!(errors(json!({})), ["spec.size: Required value"]);
+    assert_eq!(
+        errors(json!({"size": "x"})),
+        ["spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\""]
+    );
+    assert_eq!(
+        errors(json!({"size": 11})),
+        ["spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10"]
+    );
+    assert_eq!(
+        errors(json!({"size": 1, "color": "green"})),
+        ["spec.color: Unsupported value: \"green\": supported values: \"red\", \"blue\""]
+    );
+    assert_eq!(
+        errors(json!({"size": 1, "name": "UPPER!"})),
+        [
+            "spec.name: Too long: may not be more than 5 bytes",
+            "spec.name: Invalid value: \"UPPER!\": spec.name in body should match '^[a-z]+$'"
+        ]
+    );
+    assert_eq!(
+        errors(json!({"size": 1, "parts": [{"id": "a"}, {"id": "a"}]})),
+        ["spec.parts[1]: Duplicate value: {\"id\":\"a\"}"]
+    );
+    assert_eq!(errors(json!({"size": 1, "port": "http"})), Vec::<String>::new());
+    assert_eq!(errors(json!({"size": 1, "port": true})).len(), 1);
+}
+
+#[test]
+fn without_a_schema_everything_stays() {
+    let schema = CustomSchema::new(&Value::Null, false);
+    let decoded = json::decode(br#"{"spec":{"a":[1,{"b":null}]}}"#, schema.schema()).expect("decodes");
+    assert_eq!(decoded.value, json!({"spec": {"a": [1, {"b": null}]}}));
+    assert!(schema.validate(&decoded.value).is_empty());
+}
