@@ -109,7 +109,8 @@ pub async fn request(client: &kube::Client, node: &str, purpose: &Purpose) -> an
     let created = retry(|| api.create(&params, &wanted)).await?;
     let name = created.metadata.name.context("the request has no name")?;
     let certificate = tokio::time::timeout(PATIENCE, wait(&api, &name));
-    let certificate = certificate.await.with_context(|| format!("certificate signing request {name} was not answered"))??;
+    let certificate =
+        certificate.await.with_context(|| format!("certificate signing request {name} was not answered"))??;
     Ok((certificate, key.serialize_pem()))
 }
 
@@ -150,7 +151,9 @@ pub fn store(dir: &Path, purpose: &Purpose, certificate: &str, key: &str) -> any
     let link = current(dir, purpose);
     let fresh = link.with_extension("pem.new");
     match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).context("replace a certificate"),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).context("replace a certificate");
+        }
         _ => {}
     }
     symlink(&name, &fresh).and_then(|()| fs::rename(&fresh, &link)).context("point at the new certificate")?;
@@ -165,10 +168,12 @@ fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
 /// A kubeconfig for the cluster of the bootstrap kubeconfig, with the certificate.
 fn write_kubeconfig(path: &Path, bootstrap: &Path, certificate: &Path) -> anyhow::Result<()> {
     let read = Kubeconfig::read_from(bootstrap).with_context(|| format!("read {}", bootstrap.display()))?;
-    let context = read.current_context.as_ref().and_then(|name| read.contexts.iter().find(|context| context.name == *name));
+    let context =
+        read.current_context.as_ref().and_then(|name| read.contexts.iter().find(|context| context.name == *name));
     let cluster = context.and_then(|context| context.context.as_ref()).map(|context| context.cluster.clone());
     let cluster = read.clusters.iter().find(|found| cluster.as_ref().is_none_or(|name| found.name == *name));
-    let cluster = cluster.and_then(|found| found.cluster.clone()).context("the bootstrap kubeconfig names no cluster")?;
+    let cluster =
+        cluster.and_then(|found| found.cluster.clone()).context("the bootstrap kubeconfig names no cluster")?;
     let file = json!({
         "apiVersion": "v1",
         "kind": "Config",

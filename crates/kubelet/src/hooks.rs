@@ -9,7 +9,13 @@ use std::time::Duration;
 const HTTP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs a hook in (or against) a running container.
-pub async fn run(agent: &Agent, container: &Container, id: &str, pod_ip: &str, hook: &LifecycleHandler) -> Result<(), String> {
+pub async fn run(
+    agent: &Agent,
+    container: &Container,
+    id: &str,
+    pod_ip: &str,
+    hook: &LifecycleHandler,
+) -> Result<(), String> {
     if let Some(action) = &hook.exec {
         let command = action.command.clone().unwrap_or_default();
         let shown = format!("{command:?}");

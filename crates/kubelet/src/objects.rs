@@ -65,8 +65,7 @@ impl Objects {
     }
 
     fn client(&self, kind: &'static str, namespace: &str, name: &str) -> Result<kube::Client, ObjectError> {
-        let standalone =
-            || ObjectError::Standalone { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+        let standalone = || ObjectError::Standalone { kind, namespace: namespace.to_owned(), name: name.to_owned() };
         self.client.clone().ok_or_else(standalone)
     }
 
@@ -107,12 +106,20 @@ impl Objects {
         }
     }
 
-    async fn request_token(&self, pod: &Pod, account: &str, audience: &str, seconds: i64) -> Result<Token, ObjectError> {
+    async fn request_token(
+        &self,
+        pod: &Pod,
+        account: &str,
+        audience: &str,
+        seconds: i64,
+    ) -> Result<Token, ObjectError> {
         let client = self.client("serviceaccount", pod.ns(), account)?;
         let request = TokenRequest {
             spec: Some(TokenRequestSpec {
                 // Required, and empty for the API server's own audience.
-                audiences: Some(Some(audience.to_owned()).filter(|audience| !audience.is_empty()).into_iter().collect()),
+                audiences: Some(
+                    Some(audience.to_owned()).filter(|audience| !audience.is_empty()).into_iter().collect(),
+                ),
                 expiration_seconds: Some(seconds),
                 bound_object_ref: Some(BoundObjectReference {
                     api_version: Some("v1".into()),

@@ -42,7 +42,14 @@ mod tests {
 
     #[test]
     fn like_go() {
-        let cases = [(10_000, "10s"), (80_000, "1m20s"), (300_000, "5m0s"), (1_500, "1.5s"), (250, "250ms"), (3_600_000, "1h0m0s")];
+        let cases = [
+            (10_000, "10s"),
+            (80_000, "1m20s"),
+            (300_000, "5m0s"),
+            (1_500, "1.5s"),
+            (250, "250ms"),
+            (3_600_000, "1h0m0s"),
+        ];
         for (millis, want) in cases {
             assert_eq!(duration(Duration::from_millis(millis)), want);
         }

@@ -51,7 +51,9 @@ impl Cgroups {
             match (fields.next(), fields.nth(1)) {
                 (Some("cgroup2"), _) => v2 = v2.or(Some(point)),
                 (Some("cgroup"), Some(options)) => {
-                    for option in options.split(',').filter(|option| !matches!(*option, "rw" | "ro" | "xattr" | "noprefix")) {
+                    for option in
+                        options.split(',').filter(|option| !matches!(*option, "rw" | "ro" | "xattr" | "noprefix"))
+                    {
                         if !option.starts_with("release_agent") && !option.starts_with("clone_children") {
                             v1.entry(option.to_owned()).or_insert_with(|| point.clone());
                         }
@@ -136,7 +138,9 @@ impl Cgroups {
     pub(super) fn children(&self, name: &str) -> io::Result<Vec<String>> {
         let mut names = std::collections::BTreeSet::new();
         for dir in self.dirs(name) {
-            names.extend(child_dirs(&dir)?.iter().filter_map(|dir| Some(dir.file_name()?.to_string_lossy().into_owned())));
+            names.extend(
+                child_dirs(&dir)?.iter().filter_map(|dir| Some(dir.file_name()?.to_string_lossy().into_owned())),
+            );
         }
         Ok(names.into_iter().collect())
     }
@@ -193,7 +197,8 @@ fn machine_usage() -> io::Result<CgroupUsage> {
         .map(|field| field.parse().unwrap_or(0))
         .collect();
     // user, nice, system, (idle, iowait,) irq, softirq, steal
-    let busy: u64 = ticks.iter().enumerate().filter(|(index, _)| matches!(index, 0..=2 | 5..=7)).map(|(_, ticks)| ticks).sum();
+    let busy: u64 =
+        ticks.iter().enumerate().filter(|(index, _)| matches!(index, 0..=2 | 5..=7)).map(|(_, ticks)| ticks).sum();
     Ok(CgroupUsage {
         cpu_nanos: busy * TICK_NANOS,
         memory_usage: usage,

@@ -21,7 +21,8 @@ fn unescape(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        let octal = text.get(at + 1..at + 4).filter(|_| bytes[at] == b'\\').and_then(|code| u8::from_str_radix(code, 8).ok());
+        let octal =
+            text.get(at + 1..at + 4).filter(|_| bytes[at] == b'\\').and_then(|code| u8::from_str_radix(code, 8).ok());
         out.push(octal.unwrap_or(bytes[at]));
         at += if octal.is_some() { 4 } else { 1 };
     }

@@ -41,7 +41,9 @@ pub(super) async fn for_image(objects: &Objects, pod: &Pod, image: &str) -> Resu
 fn of_secret(secret: &Secret, image: &str) -> Vec<AuthConfig> {
     let data = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.as_slice());
     let config = match secret.type_.as_deref() {
-        Some("kubernetes.io/dockerconfigjson") => data(".dockerconfigjson").and_then(|text| serde_json::from_slice(text).ok()),
+        Some("kubernetes.io/dockerconfigjson") => {
+            data(".dockerconfigjson").and_then(|text| serde_json::from_slice(text).ok())
+        }
         Some("kubernetes.io/dockercfg") => {
             data(".dockercfg").and_then(|text| serde_json::from_slice(text).ok()).map(|auths| DockerConfig { auths })
         }
@@ -60,7 +62,8 @@ fn matches(key: &str, image: &str) -> bool {
     let path = if matches!(path, "v1" | "v2") { "" } else { path };
     let wanted = registry(image);
     let labels = (host.split('.'), wanted.split('.'));
-    let same_host = host.split('.').count() == wanted.split('.').count() && labels.0.zip(labels.1).all(|(a, b)| a == "*" || a == b);
+    let same_host =
+        host.split('.').count() == wanted.split('.').count() && labels.0.zip(labels.1).all(|(a, b)| a == "*" || a == b);
     let image_path = image.strip_prefix(wanted).unwrap_or(image).trim_start_matches('/');
     same_host && image_path.starts_with(path)
 }

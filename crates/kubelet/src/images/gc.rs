@@ -27,7 +27,8 @@ impl ImageHistory {
 
     /// Images to remove, in order, until `bytes` are freed: the longest unused first.
     pub fn victims(&self, images: &[Image], bytes: u64, config: &UpkeepConfig, now: Timestamp) -> Vec<String> {
-        let old_enough = |since: Timestamp| now.as_second() - since.as_second() >= config.image_min_age.as_secs() as i64;
+        let old_enough =
+            |since: Timestamp| now.as_second() - since.as_second() >= config.image_min_age.as_secs() as i64;
         let mut unused: Vec<(&Image, Timestamp)> = (images.iter().filter(|image| !image.pinned))
             .filter_map(|image| self.0.get(&image.id).map(|(seen, used)| (image, *seen, used.unwrap_or(*seen))))
             .filter(|(_, seen, used)| *used < now && old_enough(*seen))
@@ -60,7 +61,12 @@ pub fn excess(usage: &FsUsage, config: &UpkeepConfig) -> u64 {
 
 impl Images {
     /// One round of image removal.
-    pub async fn collect_garbage(&self, host: &dyn Host, config: &UpkeepConfig, history: &mut ImageHistory) -> anyhow::Result<()> {
+    pub async fn collect_garbage(
+        &self,
+        host: &dyn Host,
+        config: &UpkeepConfig,
+        history: &mut ImageHistory,
+    ) -> anyhow::Result<()> {
         let images = self.runtime.list_images().await?;
         let containers = self.runtime.list_containers(None).await?;
         let named = |image: &Image, name: &str| {
@@ -75,7 +81,8 @@ impl Images {
         let now = clock::now();
         history.observe(&images, &in_use, now);
         let file_systems = self.runtime.image_fs_info().await?;
-        let mount = file_systems.image_filesystems.first().and_then(|fs| fs.fs_id.as_ref()).map(|fs| fs.mountpoint.clone());
+        let mount =
+            file_systems.image_filesystems.first().and_then(|fs| fs.fs_id.as_ref()).map(|fs| fs.mountpoint.clone());
         let Some(mount) = mount else { return Ok(()) };
         let usage = host.fs_usage(Path::new(&mount)).await?;
         for id in history.victims(&images, excess(&usage, config), config, now) {

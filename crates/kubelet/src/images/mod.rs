@@ -61,7 +61,12 @@ impl Images {
     }
 
     /// The image of the container, pulled if its policy says so.
-    pub async fn ensure(&self, pod: &Pod, container: &Container, sandbox: &PodSandboxConfig) -> Result<Image, StartFailure> {
+    pub async fn ensure(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        sandbox: &PodSandboxConfig,
+    ) -> Result<Image, StartFailure> {
         let wanted = container.image.as_deref().unwrap_or_default();
         let image = with_default_tag(wanted).map_err(|why| {
             let message = format!("Failed to apply default image tag {wanted:?}: {why}");
@@ -80,7 +85,8 @@ impl Images {
         let never = container.image_pull_policy.as_deref() == Some("Never");
         match present {
             Some(found) if !always => {
-                let message = format!("Container image {wanted:?} already present on machine and can be accessed by the pod");
+                let message =
+                    format!("Container image {wanted:?} already present on machine and can be accessed by the pod");
                 self.events.container(pod, &container.name, Normal, "Pulled", &message);
                 Ok(found)
             }
@@ -93,7 +99,13 @@ impl Images {
         }
     }
 
-    async fn pull(&self, pod: &Pod, container: &Container, image: &str, sandbox: &PodSandboxConfig) -> Result<Image, StartFailure> {
+    async fn pull(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        image: &str,
+        sandbox: &PodSandboxConfig,
+    ) -> Result<Image, StartFailure> {
         let key = format!("{}_{image}", pod.pod_uid());
         let wanted = container.image.as_deref().unwrap_or_default();
         let now = clock::now();
@@ -101,7 +113,13 @@ impl Images {
         if let Some(error) = self.last_errors.lock().get(&key).cloned() {
             if self.backoff.pending(&key, now) {
                 let message = format!("Back-off pulling image {wanted:?}: ErrImagePull: {error}");
-                self.events.container(pod, &container.name, Normal, "BackOff", &format!("Back-off pulling image {wanted:?}"));
+                self.events.container(
+                    pod,
+                    &container.name,
+                    Normal,
+                    "BackOff",
+                    &format!("Back-off pulling image {wanted:?}"),
+                );
                 return Err(failure("ImagePullBackOff", message));
             }
         }
@@ -139,7 +157,12 @@ impl Images {
     }
 
     /// Tries the credentials that fit, then none.
-    async fn pull_with_credentials(&self, pod: &Pod, image: &str, sandbox: &PodSandboxConfig) -> Result<Image, RuntimeError> {
+    async fn pull_with_credentials(
+        &self,
+        pod: &Pod,
+        image: &str,
+        sandbox: &PodSandboxConfig,
+    ) -> Result<Image, RuntimeError> {
         let internal = |message: String| RuntimeError::new(tonic::Code::Internal, message);
         let found = credentials::for_image(&self.objects, pod, image).await.map_err(internal)?;
         let mut attempts: Vec<Option<AuthConfig>> = found.into_iter().map(Some).collect();

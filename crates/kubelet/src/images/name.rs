@@ -7,7 +7,8 @@ pub fn with_default_tag(image: &str) -> Result<String, String> {
         return invalid();
     }
     if let Some((name, digest)) = image.split_once('@') {
-        let sound = !name.is_empty() && digest.split_once(':').is_some_and(|(kind, hex)| !kind.is_empty() && hex.len() >= 32);
+        let sound =
+            !name.is_empty() && digest.split_once(':').is_some_and(|(kind, hex)| !kind.is_empty() && hex.len() >= 32);
         return if sound { Ok(image.to_owned()) } else { invalid() };
     }
     let (path, last) = image.rsplit_once('/').unwrap_or(("", image));
@@ -43,7 +44,10 @@ mod tests {
             ("busybox", Some("busybox:latest")),
             ("host:5000/a/b", Some("host:5000/a/b:latest")),
             ("a/b:1.2", Some("a/b:1.2")),
-            ("a@sha256:0123456789012345678901234567890123456789", Some("a@sha256:0123456789012345678901234567890123456789")),
+            (
+                "a@sha256:0123456789012345678901234567890123456789",
+                Some("a@sha256:0123456789012345678901234567890123456789"),
+            ),
             ("UPPER", None),
             ("a b", None),
             ("", None),

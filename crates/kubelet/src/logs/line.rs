@@ -35,7 +35,8 @@ pub fn tail_text(log: &[u8], lines: usize, bytes: usize) -> String {
         }
     }
     let mut start = out.len().saturating_sub(bytes);
-    let breaks: Vec<usize> = out.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index).collect();
+    let breaks: Vec<usize> =
+        out.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index).collect();
     if breaks.len() > lines {
         start = start.max(breaks[breaks.len() - lines - 1] + 1);
     }

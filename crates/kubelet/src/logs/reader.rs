@@ -192,7 +192,8 @@ mod tests {
                        2026-01-01T00:00:01Z stderr F o\n2026-01-01T00:00:02Z stdout F three\n";
 
     async fn read(wanted: Wanted) -> String {
-        let path = std::env::temp_dir().join(format!("kubelet-log-{}-{}", std::process::id(), component_base::rng::suffix(6)));
+        let path =
+            std::env::temp_dir().join(format!("kubelet-log-{}-{}", std::process::id(), component_base::rng::suffix(6)));
         tokio::fs::write(&path, LOG).await.unwrap();
         let (sender, mut receiver) = mpsc::channel(16);
         stream(&path, &wanted, sender, || async { false }).await.unwrap();
@@ -211,9 +212,16 @@ mod tests {
         assert_eq!(read(Wanted { tail: Some(1), ..wanted() }).await, "three\n");
         assert_eq!(read(Wanted { tail: Some(0), ..wanted() }).await, "");
         assert_eq!(read(Wanted { tail: Some(99), limit: Some(5), ..wanted() }).await, "one\nt");
-        assert_eq!(read(Wanted { timestamps: true, stream: Some("stderr"), ..wanted() }).await, "2026-01-01T00:00:01Z two\n");
+        assert_eq!(
+            read(Wanted { timestamps: true, stream: Some("stderr"), ..wanted() }).await,
+            "2026-01-01T00:00:01Z two\n"
+        );
         let since = "2026-01-01T00:00:01Z".parse().ok();
         assert_eq!(read(Wanted { since, ..wanted() }).await, "two\nthree\n");
-        assert_eq!(read(Wanted { follow: true, tail: Some(1), ..wanted() }).await, "three\n", "ends with the container");
+        assert_eq!(
+            read(Wanted { follow: true, tail: Some(1), ..wanted() }).await,
+            "three\n",
+            "ends with the container"
+        );
     }
 }

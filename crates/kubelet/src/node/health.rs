@@ -37,9 +37,7 @@ async fn ask(agent: &Agent) -> (Health, Health) {
     let find = |type_: &str| -> Health {
         match status.conditions.iter().find(|condition| condition.r#type == type_) {
             Some(condition) if condition.status => Ok(()),
-            Some(condition) => {
-                Err(format!("{type_}=false reason:{} message:{}", condition.reason, condition.message))
-            }
+            Some(condition) => Err(format!("{type_}=false reason:{} message:{}", condition.reason, condition.message)),
             None => Err(format!("{type_} condition is missing")),
         }
     };

@@ -57,7 +57,14 @@ mod tests {
     fn thresholds() {
         let thresholds = crate::config::default_pressure();
         let fs = |available| FsUsage { capacity: 1000, available, inodes: 100, inodes_free: 50 };
-        let room = Room { memory: 4 << 30, memory_available: 1 << 30, node_fs: fs(500), image_fs: fs(500), pids: 10, pids_used: 1 };
+        let room = Room {
+            memory: 4 << 30,
+            memory_available: 1 << 30,
+            node_fs: fs(500),
+            image_fs: fs(500),
+            pids: 10,
+            pids_used: 1,
+        };
         assert_eq!(assess(&room, &thresholds), Pressure::default());
         assert!(assess(&Room { memory_available: 99 << 20, ..room }, &thresholds).memory);
         assert!(assess(&Room { image_fs: fs(149), ..room }, &thresholds).disk);

@@ -107,10 +107,11 @@ fn node(agent: &Agent, status: &NodeStatus) -> Node {
 
 /// Labels and annotations of ours that differ; taints are set at creation only.
 async fn update(agent: &Agent, api: &Api<Node>, found: Node) -> Result<Node, kube::Error> {
-    let differs = |have: Option<&BTreeMap<String, String>>, want: &BTreeMap<String, String>| -> BTreeMap<String, String> {
-        let missing = |(key, value): &(&String, &String)| have.and_then(|have| have.get(*key)) != Some(*value);
-        want.iter().filter(missing).map(|(key, value)| (key.clone(), value.clone())).collect()
-    };
+    let differs =
+        |have: Option<&BTreeMap<String, String>>, want: &BTreeMap<String, String>| -> BTreeMap<String, String> {
+            let missing = |(key, value): &(&String, &String)| have.and_then(|have| have.get(*key)) != Some(*value);
+            want.iter().filter(missing).map(|(key, value)| (key.clone(), value.clone())).collect()
+        };
     let labels = differs(found.metadata.labels.as_ref(), &labels(agent));
     let annotations = differs(found.metadata.annotations.as_ref(), &annotations(agent));
     if labels.is_empty() && annotations.is_empty() {

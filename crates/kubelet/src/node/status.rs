@@ -1,12 +1,12 @@
 //! The node's status. Pure.
 
-use super::pressure::Pressure;
 use super::capacity;
+use super::pressure::Pressure;
 use crate::agent::Agent;
 use crate::host::FsUsage;
 use api_types::k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures, NodeRuntimeHandler,
-    NodeRuntimeHandlerFeatures, NodeStatus, NodeSwapStatus, NodeSystemInfo,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
+    NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus, NodeSwapStatus, NodeSystemInfo,
 };
 use api_types::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use api_types::k8s_openapi::jiff::Timestamp;
@@ -41,9 +41,11 @@ pub(super) fn compute(agent: &Agent, node: &Node, findings: &Findings) -> NodeSt
     status.node_info = Some(info(agent));
     status.images = Some(images(&findings.images, config.node.max_images)).filter(|list| !list.is_empty());
     status.runtime_handlers = Some(handlers(&findings.runtime)).filter(|list| !list.is_empty());
-    status.features = findings.runtime.features.as_ref().map(|features| NodeFeatures {
-        supplemental_groups_policy: Some(features.supplemental_groups_policy),
-    });
+    status.features = findings
+        .runtime
+        .features
+        .as_ref()
+        .map(|features| NodeFeatures { supplemental_groups_policy: Some(features.supplemental_groups_policy) });
     for condition in conditions(findings) {
         set(&mut status.conditions, condition);
     }
@@ -190,7 +192,8 @@ mod tests {
 
     #[test]
     fn big_images_first() {
-        let image = |name: &str, size| Image { id: name.into(), repo_tags: vec![name.into()], size, ..Image::default() };
+        let image =
+            |name: &str, size| Image { id: name.into(), repo_tags: vec![name.into()], size, ..Image::default() };
         let list = images(&[image("a", 1), image("b", 3), image("c", 2)], 2);
         let names: Vec<_> = list.into_iter().map(|image| image.names.unwrap().remove(0)).collect();
         assert_eq!(names, ["b", "c"]);
@@ -199,7 +202,10 @@ mod tests {
     #[test]
     fn heartbeats_are_no_change() {
         let with = |second| NodeStatus {
-            conditions: Some(vec![NodeCondition { last_heartbeat_time: Some(Time(Timestamp::from_second(second).unwrap())), ..NodeCondition::default() }]),
+            conditions: Some(vec![NodeCondition {
+                last_heartbeat_time: Some(Time(Timestamp::from_second(second).unwrap())),
+                ..NodeCondition::default()
+            }]),
             ..NodeStatus::default()
         };
         assert!(same(&with(1), &with(2)));

@@ -48,7 +48,10 @@ pub async fn run(agent: Arc<Agent>, client: kube::Client, changed: Arc<Notify>) 
 }
 
 /// The future, cut off at shutdown.
-fn until_shutdown(agent: &Agent, work: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> + Send + 'static {
+fn until_shutdown(
+    agent: &Agent,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
     let shutdown = agent.shutdown.clone();
     async move {
         tokio::select! {
@@ -84,7 +87,8 @@ async fn pod_cidr(agent: &Agent, told: &mut String) {
 }
 
 async fn findings(agent: &Agent) -> Findings {
-    let mut not_ready: Vec<String> = [agent.node.runtime_error(), agent.node.network_error()].into_iter().flatten().collect();
+    let mut not_ready: Vec<String> =
+        [agent.node.runtime_error(), agent.node.network_error()].into_iter().flatten().collect();
     let mut broken = |what: &str, error: String| not_ready.push(format!("{what}: {error}"));
     let root = agent.host.fs_usage(&agent.config.paths.root).await;
     let disk = root.unwrap_or_else(|error| {

@@ -214,7 +214,9 @@ impl File {
             }
             file if policy(&file.cpu_manager_policy) => named("cpuManagerPolicy", &file.cpu_manager_policy),
             file if policy(&file.memory_manager_policy) => named("memoryManagerPolicy", &file.memory_manager_policy),
-            file if policy(&file.topology_manager_policy) => named("topologyManagerPolicy", &file.topology_manager_policy),
+            file if policy(&file.topology_manager_policy) => {
+                named("topologyManagerPolicy", &file.topology_manager_policy)
+            }
             file if !file.static_pod_url.is_empty() => named("staticPodURL", &file.static_pod_url),
             file if !file.reserved_system_cpus.is_empty() => named("reservedSystemCPUs", &file.reserved_system_cpus),
             file if !file.qos_reserved.is_empty() => named("qosReserved", "memory"),

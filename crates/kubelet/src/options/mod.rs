@@ -102,7 +102,10 @@ fn build(flags: &Flags, file: &File, document: Value, base: Option<&Path>) -> an
             cpu_cfs_period: duration("cpuCFSQuotaPeriod", &file.cpu_cfs_quota_period, 0)
                 .map(|period| if period.is_zero() { Duration::from_millis(100) } else { period })?,
             pod_pids_limit: file.pod_pids_limit.unwrap_or(-1),
-            enforce_pods: file.enforce_node_allocatable.as_ref().is_none_or(|list| list.iter().any(|what| what == "pods")),
+            enforce_pods: file
+                .enforce_node_allocatable
+                .as_ref()
+                .is_none_or(|list| list.iter().any(|what| what == "pods")),
         },
         upkeep: upkeep(file)?,
         server: server(flags, file, base)?,
@@ -147,9 +150,11 @@ fn node(flags: &Flags, file: &File) -> anyhow::Result<NodeConfig> {
         Some(name) => name.trim().to_lowercase(),
         None => nix::unistd::gethostname().context("host name")?.to_string_lossy().trim().to_lowercase(),
     };
-    let ips = flags.opt("node-ip").into_iter().flat_map(|list| list.split(',')).map(|ip| {
-        ip.trim().parse().with_context(|| format!("--node-ip: invalid address {ip:?}"))
-    });
+    let ips = flags
+        .opt("node-ip")
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .map(|ip| ip.trim().parse().with_context(|| format!("--node-ip: invalid address {ip:?}")));
     let provider = flags.opt("cloud-provider").unwrap_or_default();
     if !matches!(provider, "" | "external") {
         bail!("unknown cloud provider {provider:?}: only \"external\" is supported");
@@ -191,15 +196,19 @@ fn reserved(file: &File) -> anyhow::Result<BTreeMap<String, String>> {
             *out.entry(name.clone()).or_insert(0_i64) += amount;
         }
     }
-    Ok(out.into_iter().map(|(name, amount)| {
-        let text = if name == "cpu" { format!("{amount}m") } else { amount.to_string() };
-        (name, text)
-    }).collect())
+    Ok(out
+        .into_iter()
+        .map(|(name, amount)| {
+            let text = if name == "cpu" { format!("{amount}m") } else { amount.to_string() };
+            (name, text)
+        })
+        .collect())
 }
 
 fn upkeep(file: &File) -> anyhow::Result<UpkeepConfig> {
     let default = UpkeepConfig::default();
-    let percent = |value: Option<i32>, default: u32| value.map_or(default, |value| u32::try_from(value).unwrap_or(default));
+    let percent =
+        |value: Option<i32>, default: u32| value.map_or(default, |value| u32::try_from(value).unwrap_or(default));
     let max_size = match file.container_log_max_size.as_str() {
         "" => default.log_max_size,
         text => u64::try_from(value(&Quantity(text.to_owned()))).context("containerLogMaxSize")?,

@@ -99,6 +99,7 @@ pub(super) fn apply(flags: &Flags, document: &mut Value) -> anyhow::Result<()> {
 
 /// `a=1,b=2`, or with `<` as eviction thresholds are written.
 fn map(text: &str) -> std::collections::BTreeMap<String, String> {
-    let pair = |part: &str| part.split_once(['=', '<']).map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
+    let pair =
+        |part: &str| part.split_once(['=', '<']).map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
     text.split(',').filter_map(pair).collect()
 }

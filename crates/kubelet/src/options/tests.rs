@@ -7,7 +7,8 @@ fn load_with(args: &[&str]) -> anyhow::Result<(Config, Startup)> {
 fn with_file(text: &str, args: &[&str]) -> anyhow::Result<(Config, Startup)> {
     let name = format!("kubelet-options-{}-{}.yaml", std::process::id(), component_base::rng::suffix(6));
     let path = std::env::temp_dir().join(name);
-    std::fs::write(&path, format!("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n{text}")).unwrap();
+    std::fs::write(&path, format!("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n{text}"))
+        .unwrap();
     let config = format!("--config={}", path.display());
     let mut all = vec![config.as_str()];
     all.extend(args);
@@ -29,7 +30,12 @@ fn defaults() {
 #[test]
 fn flags_win_over_the_file() {
     let file = "port: 1\nclusterDNS: [10.0.0.1]\nauthentication: {anonymous: {enabled: true}, x509: {clientCAFile: ca.crt}}\nfeatureGates: {A: true}\n";
-    let args = ["--port=2", "--anonymous-auth=false", "--register-with-taints=a=b:NoSchedule,c:NoExecute", "--node-ip=10.1.1.1"];
+    let args = [
+        "--port=2",
+        "--anonymous-auth=false",
+        "--register-with-taints=a=b:NoSchedule,c:NoExecute",
+        "--node-ip=10.1.1.1",
+    ];
     let (config, _) = with_file(file, &args).unwrap();
     assert_eq!((config.server.port, config.server.anonymous), (2, false));
     assert_eq!(config.cluster_dns, ["10.0.0.1"]);
@@ -52,12 +58,16 @@ fn what_is_not_there_is_refused() {
 #[test]
 fn reservations_add_up() {
     let (config, _) = with_file("kubeReserved: {cpu: 100m, memory: 1Gi}\nsystemReserved: {cpu: '1'}\n", &[]).unwrap();
-    assert_eq!(config.node.reserved, BTreeMap::from([("cpu".into(), "1100m".into()), ("memory".into(), "1073741824".into())]));
+    assert_eq!(
+        config.node.reserved,
+        BTreeMap::from([("cpu".into(), "1100m".into()), ("memory".into(), "1073741824".into())])
+    );
 }
 
 #[test]
 fn every_flag_that_is_read_is_marked_as_used() {
-    let flags: Vec<&str> = TABLE.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_whitespace().next()).collect();
+    let flags: Vec<&str> =
+        TABLE.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_whitespace().next()).collect();
     // Reading a flag that is marked as ignored panics.
     load(&Flags::parse("kubelet", TABLE, ["--v=1"]).unwrap()).unwrap();
     assert!(flags.contains(&"hostname-override"));

@@ -111,7 +111,8 @@ fn sandbox_changed(pod: &Pod, view: &PodView) -> Option<u32> {
     let Some(newest) = view.sandboxes.first() else { return Some(0) };
     let ready = view.sandboxes.iter().filter(|sandbox| sandbox.ready).count();
     let no_address = !pod.host_network() && newest.ips.is_empty();
-    (ready != 1 || !newest.ready || newest.host_network != pod.host_network() || no_address).then_some(newest.attempt + 1)
+    (ready != 1 || !newest.ready || newest.host_network != pod.host_network() || no_address)
+        .then_some(newest.attempt + 1)
 }
 
 /// Decides.
@@ -163,7 +164,11 @@ fn kill(view: &ContainerView, reason: KillReason, text: String, restarted: bool)
 }
 
 /// The reason to stop a running container, if there is one: a changed definition or a failed probe.
-fn reason_to_kill(container: &Container, view: &ContainerView, probes: &dyn ProbeResults) -> Option<(KillReason, String)> {
+fn reason_to_kill(
+    container: &Container,
+    view: &ContainerView,
+    probes: &dyn ProbeResults,
+) -> Option<(KillReason, String)> {
     let name = &container.name;
     if !view.hash.is_empty() && view.hash != hash(container) {
         Some((KillReason::Changed, format!("Container {name} definition changed")))
@@ -209,7 +214,13 @@ fn init_containers(pod: &Pod, view: &PodView, probes: &dyn ProbeResults, actions
 }
 
 /// A sidecar behind the current point must run.
-fn keep_sidecar(index: usize, container: &Container, view: &PodView, probes: &dyn ProbeResults, actions: &mut PodActions) {
+fn keep_sidecar(
+    index: usize,
+    container: &Container,
+    view: &PodView,
+    probes: &dyn ProbeResults,
+    actions: &mut PodActions,
+) {
     let Some(state) = view.newest_active(&container.name) else {
         actions.start_init.push(index);
         return;

@@ -43,7 +43,10 @@ pub fn admit(pod: &Pod, others: &[Arc<Pod>], facts: &Facts<'_>) -> Result<(), St
     sysctls(pod, facts.sysctls)?;
     if let Some(node) = facts.node {
         if !node_affinity::pod_accepts(pod.spec(), node) {
-            return Err(rejection("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into()));
+            return Err(rejection(
+                "NodeAffinity",
+                "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into(),
+            ));
         }
         let tolerations = pod.spec().tolerations.as_deref().unwrap_or_default();
         let taint = taints::find_untolerated(nodes::node_taints(node), tolerations, &[taints::NO_EXECUTE]);
@@ -62,12 +65,17 @@ pub fn admit(pod: &Pod, others: &[Arc<Pod>], facts: &Facts<'_>) -> Result<(), St
 fn fits(pod: &Pod, others: &[Arc<Pod>], allocatable: &Amounts) -> Result<(), StartFailure> {
     let wanted = demand(pod);
     for name in ["pods", "cpu", "memory"] {
-        let (Some(wanted), Some(capacity)) = (wanted.get(name).filter(|wanted| **wanted > 0), allocatable.get(name)) else { continue };
+        let (Some(wanted), Some(capacity)) = (wanted.get(name).filter(|wanted| **wanted > 0), allocatable.get(name))
+        else {
+            continue;
+        };
         let used: i64 = others.iter().map(|other| demand(other).get(name).copied().unwrap_or(0)).sum();
         if wanted + used > *capacity {
             return Err(rejection(
                 &format!("OutOf{name}"),
-                format!("Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: {capacity}"),
+                format!(
+                    "Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: {capacity}"
+                ),
             ));
         }
     }
@@ -114,7 +122,9 @@ mod tests {
             pod.spec.as_mut().unwrap().tolerations.get_or_insert(all);
             pod
         };
-        admit(&tolerant(pod), &others, &Facts { node: Some(&node), allocatable: &allocatable, sysctls }).err().map(|no| no.reason)
+        admit(&tolerant(pod), &others, &Facts { node: Some(&node), allocatable: &allocatable, sysctls })
+            .err()
+            .map(|no| no.reason)
     }
 
     #[test]
@@ -122,11 +132,19 @@ mod tests {
         assert_eq!(reason(&with_cpu("600m"), &[with_cpu("400m")], &[]), None);
         assert_eq!(reason(&with_cpu("600m"), &[with_cpu("500m")], &[]).as_deref(), Some("OutOfcpu"));
         assert_eq!(reason(&with_cpu("0"), &[with_cpu("0"), with_cpu("0")], &[]).as_deref(), Some("OutOfpods"));
-        assert_eq!(reason(&pod(json!({"containers": [], "nodeSelector": {"disk": "hdd"}})), &[], &[]).as_deref(), Some("NodeAffinity"));
-        assert_eq!(reason(&pod(json!({"containers": [], "tolerations": []})), &[], &[]).as_deref(), Some("TaintToleration"));
+        assert_eq!(
+            reason(&pod(json!({"containers": [], "nodeSelector": {"disk": "hdd"}})), &[], &[]).as_deref(),
+            Some("NodeAffinity")
+        );
+        assert_eq!(
+            reason(&pod(json!({"containers": [], "tolerations": []})), &[], &[]).as_deref(),
+            Some("TaintToleration")
+        );
         let port = pod(json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]}));
         assert_eq!(reason(&port, std::slice::from_ref(&port), &[]).as_deref(), Some("NodePorts"));
-        let sysctl = pod(json!({"containers": [], "securityContext": {"sysctls": [{"name": "net.core.somaxconn", "value": "1"}]}}));
+        let sysctl = pod(
+            json!({"containers": [], "securityContext": {"sysctls": [{"name": "net.core.somaxconn", "value": "1"}]}}),
+        );
         assert_eq!(reason(&sysctl, &[], &[]).as_deref(), Some("SysctlForbidden"));
         assert_eq!(reason(&sysctl, &[], &["net.core.*".into()]), None);
     }

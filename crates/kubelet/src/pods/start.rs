@@ -38,7 +38,12 @@ fn crash_key(pod: &Pod, container: &Container) -> String {
 }
 
 /// How long until the container may be started again.
-pub(super) fn crash_delay(agent: &Agent, pod: &Pod, container: &Container, view: &PodView) -> Option<std::time::Duration> {
+pub(super) fn crash_delay(
+    agent: &Agent,
+    pod: &Pod,
+    container: &Container,
+    view: &PodView,
+) -> Option<std::time::Duration> {
     let ended = view.newest(&container.name)?.finished?;
     agent.crashes.waiting(&crash_key(pod, container), ended, clock::now()).map(|(left, _)| left)
 }
@@ -107,7 +112,11 @@ pub(super) async fn container(agent: &Agent, place: &Place<'_>, container: &Cont
     post_start(agent, place, container, &id).await
 }
 
-async fn environment(agent: &Agent, place: &Place<'_>, container: &Container) -> Result<BTreeMap<String, String>, String> {
+async fn environment(
+    agent: &Agent,
+    place: &Place<'_>,
+    container: &Container,
+) -> Result<BTreeMap<String, String>, String> {
     let pod = place.pod;
     let (maps, secrets) = env::references(container);
     let mut sources = Sources::default();
@@ -129,7 +138,8 @@ async fn environment(agent: &Agent, place: &Place<'_>, container: &Container) ->
     };
     let addresses = Addresses { pod: place.pod_ips.to_vec(), host: agent.node.host_ips() };
     let allocatable = agent.node.allocatable();
-    let context = env::Context { sources: &sources, services: &services, addresses: &addresses, allocatable: &allocatable };
+    let context =
+        env::Context { sources: &sources, services: &services, addresses: &addresses, allocatable: &allocatable };
     env::environment(pod, container, &context)
 }
 

@@ -13,7 +13,12 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Reads the manifests again and again, until shutdown.
-pub async fn run(agent: Arc<Agent>, path: PathBuf, news: mpsc::UnboundedSender<News>, first: tokio::sync::oneshot::Sender<()>) {
+pub async fn run(
+    agent: Arc<Agent>,
+    path: PathBuf,
+    news: mpsc::UnboundedSender<News>,
+    first: tokio::sync::oneshot::Sender<()>,
+) {
     let mut known: BTreeMap<String, Arc<Pod>> = BTreeMap::new();
     let mut first = Some(first);
     loop {
@@ -66,7 +71,11 @@ fn parse(bytes: &[u8], file: &Path, node: &str) -> Result<Pod, String> {
     if value["kind"] != "Pod" || value["apiVersion"] != "v1" {
         return Err("neither a v1 Pod in YAML nor in JSON".into());
     }
-    let name = value["metadata"]["name"].as_str().filter(|name| !name.is_empty()).ok_or("metadata.name is required")?.to_owned();
+    let name = value["metadata"]["name"]
+        .as_str()
+        .filter(|name| !name.is_empty())
+        .ok_or("metadata.name is required")?
+        .to_owned();
     if let Some(strategy) = api_semantics::strategy_for("", "v1", "Pod") {
         strategy.default(&mut value);
     }
@@ -83,11 +92,8 @@ fn parse(bytes: &[u8], file: &Path, node: &str) -> Result<Pod, String> {
     let spec = pod.spec.as_mut().ok_or("spec is required")?;
     spec.node_name = Some(node.to_owned());
     // A static pod stays whatever happens to the node.
-    let everything = Toleration {
-        operator: Some("Exists".into()),
-        effect: Some("NoExecute".into()),
-        ..Toleration::default()
-    };
+    let everything =
+        Toleration { operator: Some("Exists".into()), effect: Some("NoExecute".into()), ..Toleration::default() };
     let tolerations = spec.tolerations.get_or_insert_default();
     if !tolerations.contains(&everything) {
         tolerations.push(everything);

@@ -57,20 +57,34 @@ pub(super) async fn container(
 }
 
 /// Runs a preStop hook; the seconds it took.
-async fn pre_stop(agent: &Agent, pod: &Pod, container: &Container, run: &ContainerView, hook: &LifecycleHandler, left: i64) -> i64 {
+async fn pre_stop(
+    agent: &Agent,
+    pod: &Pod,
+    container: &Container,
+    run: &ContainerView,
+    hook: &LifecycleHandler,
+    left: i64,
+) -> i64 {
     let ip = agent.statuses.status(pod).pod_ip.unwrap_or_default();
     let begun = Instant::now();
     let limit = Duration::from_secs(u64::try_from(left).unwrap_or(0));
     match tokio::time::timeout(limit, hooks::run(agent, container, &run.id, &ip, hook)).await {
         Ok(Ok(())) => {}
         Ok(Err(_)) => agent.events.container(pod, &run.name, Warning, "FailedPreStopHook", "PreStopHook failed"),
-        Err(_) => tracing::info!(pod = %pod.key(), container = %run.name, "preStop hook did not end within the grace period"),
+        Err(_) => {
+            tracing::info!(pod = %pod.key(), container = %run.name, "preStop hook did not end within the grace period")
+        }
     }
     i64::try_from(begun.elapsed().as_secs()).unwrap_or(left)
 }
 
 /// Stops everything of a pod: containers together, then sidecars one after the other in reverse order, then sandboxes.
-pub(super) async fn whole_pod(agent: &Agent, pod: &Pod, view: &PodView, grace: Option<i64>) -> Result<(), RuntimeError> {
+pub(super) async fn whole_pod(
+    agent: &Agent,
+    pod: &Pod,
+    view: &PodView,
+    grace: Option<i64>,
+) -> Result<(), RuntimeError> {
     let begun = Instant::now();
     let sidecar = |name: &str| pod.init().iter().any(|c| c.name == name && pod::is_sidecar(c));
     let (sidecars, others): (Vec<_>, Vec<_>) = view.running().partition(|run| sidecar(&run.name));
@@ -111,10 +125,11 @@ pub(super) async fn remove(agent: &Agent, view: &PodView) -> Result<(), RuntimeE
 pub(super) fn restore(namespace: &str, name: &str, uid: &str, view: &PodView) -> Pod {
     let definition = |run: &ContainerView| Container {
         name: run.name.clone(),
-        lifecycle: run.annotations.get(labels::PRE_STOP).and_then(|json| serde_json::from_str(json).ok()).map(|hook| Lifecycle {
-            pre_stop: Some(hook),
-            ..Lifecycle::default()
-        }),
+        lifecycle: run
+            .annotations
+            .get(labels::PRE_STOP)
+            .and_then(|json| serde_json::from_str(json).ok())
+            .map(|hook| Lifecycle { pre_stop: Some(hook), ..Lifecycle::default() }),
         ..Container::default()
     };
     let grace = view.containers.iter().find_map(|run| run.annotations.get(labels::GRACE)?.parse().ok());

@@ -49,7 +49,12 @@ pub(super) enum Pass {
 }
 
 /// Reads the pod from the runtime and publishes what its status is now.
-pub(super) async fn publish(agent: &Agent, pod: &Arc<Pod>, memory: &mut Memory, terminating: bool) -> Result<(PodView, PodStatus), String> {
+pub(super) async fn publish(
+    agent: &Agent,
+    pod: &Arc<Pod>,
+    memory: &mut Memory,
+    terminating: bool,
+) -> Result<(PodView, PodStatus), String> {
     let view = view::read(agent.runtime.as_ref(), pod.pod_uid()).await.map_err(|error| error.to_string())?;
     collect_last_words(agent, &view, memory).await;
     let before = agent.statuses.status(pod);
@@ -111,7 +116,9 @@ pub(super) async fn pod(agent: &Agent, pod: &Arc<Pod>, memory: &mut Memory) -> R
         return Ok(Pass::Again(RETRY));
     }
     if pod.is_static() {
-        mirror::ensure(agent, pod).await.unwrap_or_else(|error| tracing::warn!(pod = %pod.key(), %error, "could not create the mirror pod"));
+        mirror::ensure(agent, pod)
+            .await
+            .unwrap_or_else(|error| tracing::warn!(pod = %pod.key(), %error, "could not create the mirror pod"));
     }
     ensure_cgroup(agent, pod).await?;
     let volumes = match volumes::set_up(agent, pod).await {
@@ -146,8 +153,10 @@ fn admit(agent: &Agent, pod: &Pod, memory: &mut Memory) -> Result<(), StartFailu
     let started = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
     let node = agent.node.object();
     let allocatable = agent.node.allocatable();
-    let facts = Facts { node: node.as_deref(), allocatable: &allocatable, sysctls: &agent.config.allowed_unsafe_sysctls };
-    let answer = agent.pods.admit(pod.pod_uid(), |others| if started { Ok(()) } else { admission::admit(pod, others, &facts) });
+    let facts =
+        Facts { node: node.as_deref(), allocatable: &allocatable, sysctls: &agent.config.allowed_unsafe_sysctls };
+    let answer =
+        agent.pods.admit(pod.pod_uid(), |others| if started { Ok(()) } else { admission::admit(pod, others, &facts) });
     memory.admitted = true;
     answer.map_err(|no| {
         agent.events.pod(pod, Warning, &no.reason, &no.message);
@@ -184,7 +193,9 @@ fn after_failures(agent: &Agent, pod: &Pod, view: &PodView, memory: &Memory) -> 
     for (name, failure) in &memory.failures {
         let container = pod.container(name).map(|(_, container)| container);
         let wait = match (failure.reason.as_str(), container) {
-            ("CrashLoopBackOff", Some(container)) => start::crash_delay(agent, pod, &container, view).unwrap_or_default(),
+            ("CrashLoopBackOff", Some(container)) => {
+                start::crash_delay(agent, pod, &container, view).unwrap_or_default()
+            }
             _ => RETRY,
         };
         next = next.min(wait + Duration::from_millis(50));
@@ -199,7 +210,10 @@ async fn ensure_cgroup(agent: &Agent, pod: &Pod) -> Result<(), String> {
     let name = resources::cgroup_name(pod, &agent.config.cgroups);
     let limits = resources::pod_cgroup(pod, &agent.config.cgroups);
     agent.host.ensure_cgroup(&name, &limits).await.map_err(|error| {
-        let message = format!("failed to ensure that the pod: {} cgroups exist and are correctly applied: {error}", pod.pod_uid());
+        let message = format!(
+            "failed to ensure that the pod: {} cgroups exist and are correctly applied: {error}",
+            pod.pod_uid()
+        );
         agent.events.pod(pod, Warning, "FailedToCreatePodContainer", &message);
         message
     })
@@ -269,8 +283,13 @@ async fn create_sandbox(agent: &Agent, pod: &Pod, config: &PodSandboxConfig) -> 
 
 /// The runtime handler that the pod's RuntimeClass names.
 async fn runtime_handler(agent: &Agent, pod: &Pod) -> Result<String, String> {
-    let Some(name) = pod.spec().runtime_class_name.as_deref().filter(|name| !name.is_empty()) else { return Ok(String::new()) };
-    let client = agent.client.clone().ok_or_else(|| format!("RuntimeClass {name:?}: this kubelet runs without an API server"))?;
+    let Some(name) = pod.spec().runtime_class_name.as_deref().filter(|name| !name.is_empty()) else {
+        return Ok(String::new());
+    };
+    let client = agent
+        .client
+        .clone()
+        .ok_or_else(|| format!("RuntimeClass {name:?}: this kubelet runs without an API server"))?;
     let classes: kube::Api<api_types::k8s_openapi::api::node::v1::RuntimeClass> = kube::Api::all(client);
     let class = classes.get(name).await.map_err(|error| crate::objects::ObjectError::from(error).to_string())?;
     Ok(class.handler)

@@ -117,7 +117,8 @@ impl Mailbox {
 /// Whether the change from `old` to `new` matters to the containers. Our own status updates come back as changes, too.
 fn matters(old: &Pod, new: &Pod) -> bool {
     let gates = |pod: &Pod| {
-        let wanted = pod.spec().readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone()).collect::<Vec<_>>();
+        let wanted =
+            pod.spec().readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone()).collect::<Vec<_>>();
         let conditions = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
         conditions.into_iter().filter(|c| wanted.contains(&c.type_)).map(|c| (c.type_, c.status)).collect::<Vec<_>>()
     };

@@ -44,14 +44,15 @@ pub(super) async fn probe(host: &str, port: u16, service: &str, timeout: Duratio
     let call = async {
         client.ready().await.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
         let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
-        let codec: tonic_prost::ProstCodec<HealthCheckRequest, HealthCheckResponse> = tonic_prost::ProstCodec::default();
+        let codec: tonic_prost::ProstCodec<HealthCheckRequest, HealthCheckResponse> =
+            tonic_prost::ProstCodec::default();
         client.unary(tonic::Request::new(HealthCheckRequest { service: service.to_owned() }), path, codec).await
     };
     match tokio::time::timeout(timeout, call).await {
         Err(_) => Outcome::Failure(format!("timeout: health rpc did not complete within {limit}")),
-        Ok(Err(status)) if status.code() == Code::Unimplemented => {
-            Outcome::Failure("error: this server does not implement the grpc health protocol (grpc.health.v1.Health)".into())
-        }
+        Ok(Err(status)) if status.code() == Code::Unimplemented => Outcome::Failure(
+            "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)".into(),
+        ),
         Ok(Err(status)) => Outcome::Failure(format!("error: health rpc probe failed: {}", status.message())),
         Ok(Ok(answer)) => match answer.into_inner().status {
             SERVING => Outcome::Success,

@@ -191,7 +191,11 @@ mod tests {
         let Outcome::Failure(why) = probe(&target(port), limit).await else { panic!() };
         assert_eq!(why, "HTTP probe failed with statuscode: 503");
         let asked = server.await.unwrap();
-        assert!(asked[0].starts_with("GET /p ") && asked[0].contains("kube-probe/1.36") && asked[0].to_lowercase().contains("x-a: 1"));
+        assert!(
+            asked[0].starts_with("GET /p ")
+                && asked[0].contains("kube-probe/1.36")
+                && asked[0].to_lowercase().contains("x-a: 1")
+        );
         assert!(asked[1].starts_with("GET /next "));
     }
 }

@@ -41,7 +41,9 @@ pub fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
             Ok(number) => number,
             Err(_) => {
                 let named = container.ports.iter().flatten().find(|port| port.name.as_deref() == Some(name));
-                named.ok_or_else(|| format!("couldn't find port: {name:?} in container {:?}", container.name))?.container_port
+                named
+                    .ok_or_else(|| format!("couldn't find port: {name:?} in container {:?}", container.name))?
+                    .container_port
             }
         },
     };
@@ -56,7 +58,12 @@ pub fn http_target(action: &HTTPGetAction, container: &Container, pod_ip: &str) 
         host: action.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| pod_ip.to_owned()),
         port: port(&action.port, container)?,
         path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
-        headers: action.http_headers.iter().flatten().map(|header| (header.name.clone(), header.value.clone())).collect(),
+        headers: action
+            .http_headers
+            .iter()
+            .flatten()
+            .map(|header| (header.name.clone(), header.value.clone()))
+            .collect(),
     })
 }
 
@@ -144,10 +151,14 @@ mod tests {
 
     #[test]
     fn targets() {
-        let container: Container = from_value(json!({"name": "c", "ports": [{"name": "web", "containerPort": 8080}]})).unwrap();
+        let container: Container =
+            from_value(json!({"name": "c", "ports": [{"name": "web", "containerPort": 8080}]})).unwrap();
         let target = |action: serde_json::Value| http_target(&from_value(action).unwrap(), &container, "10.0.0.1");
         let plain = target(json!({"port": "web", "path": "healthz?x=1"})).unwrap();
-        assert_eq!((plain.host.as_str(), plain.port, plain.path.as_str(), plain.tls), ("10.0.0.1", 8080, "/healthz?x=1", false));
+        assert_eq!(
+            (plain.host.as_str(), plain.port, plain.path.as_str(), plain.tls),
+            ("10.0.0.1", 8080, "/healthz?x=1", false)
+        );
         let tls = target(json!({"port": 8443, "scheme": "HTTPS", "host": "h"})).unwrap();
         assert_eq!((tls.host.as_str(), tls.port, tls.tls), ("h", 8443, true));
         assert!(target(json!({"port": "none"})).unwrap_err().contains("couldn't find port"));

@@ -68,10 +68,7 @@ impl From<Status> for RuntimeError {
 }
 
 /// Runs a call under a deadline; the runtime's answer without its metadata.
-async fn call<T>(
-    limit: Duration,
-    future: impl Future<Output = std::result::Result<Response<T>, Status>>,
-) -> Result<T> {
+async fn call<T>(limit: Duration, future: impl Future<Output = std::result::Result<Response<T>, Status>>) -> Result<T> {
     match tokio::time::timeout(limit, future).await {
         Ok(answer) => Ok(answer?.into_inner()),
         Err(_) => Err(RuntimeError::new(Code::DeadlineExceeded, "context deadline exceeded")),
@@ -115,8 +112,7 @@ impl Runtime for CriRuntime {
 
     async fn update_pod_cidr(&self, cidr: &str) -> Result<()> {
         let network_config = Some(api::NetworkConfig { pod_cidr: cidr.into() });
-        let request =
-            api::UpdateRuntimeConfigRequest { runtime_config: Some(api::RuntimeConfig { network_config }) };
+        let request = api::UpdateRuntimeConfigRequest { runtime_config: Some(api::RuntimeConfig { network_config }) };
         call(self.timeout, self.runtime.clone().update_runtime_config(request)).await.map(drop)
     }
 
@@ -214,7 +210,10 @@ impl Runtime for CriRuntime {
         Ok(call(self.timeout, self.runtime.clone().port_forward(request)).await?.url)
     }
 
-    async fn list_container_stats(&self, filter: Option<api::ContainerStatsFilter>) -> Result<Vec<api::ContainerStats>> {
+    async fn list_container_stats(
+        &self,
+        filter: Option<api::ContainerStatsFilter>,
+    ) -> Result<Vec<api::ContainerStats>> {
         let request = api::ListContainerStatsRequest { filter };
         Ok(call(self.timeout, self.runtime.clone().list_container_stats(request)).await?.stats)
     }

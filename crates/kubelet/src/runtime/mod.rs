@@ -103,7 +103,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn port_forward(&self, request: api::PortForwardRequest) -> Result<String>;
 
     /// Resource usage of the running containers that match.
-    async fn list_container_stats(&self, filter: Option<api::ContainerStatsFilter>) -> Result<Vec<api::ContainerStats>>;
+    async fn list_container_stats(&self, filter: Option<api::ContainerStatsFilter>)
+    -> Result<Vec<api::ContainerStats>>;
     /// The stream of container life-cycle events; `Unimplemented` where the runtime has none.
     async fn container_events(&self) -> Result<BoxStream<'static, Result<api::ContainerEventResponse>>>;
 

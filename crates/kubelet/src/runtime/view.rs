@@ -171,7 +171,8 @@ fn container_view(status: api::ContainerStatus, sandbox: String) -> ContainerVie
     let metadata = status.metadata.clone().unwrap_or_default();
     let note = |key: &str| status.annotations.get(key).cloned().unwrap_or_default();
     let message_path = note(labels::MESSAGE_PATH);
-    let message_mount = status.mounts.iter().find(|mount| mount.container_path == message_path && !message_path.is_empty());
+    let message_mount =
+        status.mounts.iter().find(|mount| mount.container_path == message_path && !message_path.is_empty());
     ContainerView {
         name: status.labels.get(labels::CONTAINER_NAME).cloned().unwrap_or(metadata.name),
         restarts: note(labels::RESTART_COUNT).parse().unwrap_or(metadata.attempt),

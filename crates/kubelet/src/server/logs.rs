@@ -6,10 +6,10 @@ use crate::agent::Agent;
 use crate::logs::reader::{self, Wanted};
 use crate::pod::PodExt;
 use crate::runtime::view::{self, PodView, State};
-use component_base::serving::Body;
-use component_base::clock;
 use api_types::k8s_openapi::api::core::v1::Pod;
 use api_types::k8s_openapi::jiff::Timestamp;
+use component_base::clock;
+use component_base::serving::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -64,7 +64,13 @@ pub(super) async fn container_logs(
     Ok(response)
 }
 
-fn find(agent: &Agent, pod: &Pod, view: &PodView, container: &str, previous: bool) -> Result<(PathBuf, String), Failure> {
+fn find(
+    agent: &Agent,
+    pod: &Pod,
+    view: &PodView,
+    container: &str,
+    previous: bool,
+) -> Result<(PathBuf, String), Failure> {
     let name = pod.pod_name();
     let mut runs = view.containers.iter().filter(|run| run.name == container);
     let run = match previous {
@@ -73,15 +79,20 @@ fn find(agent: &Agent, pod: &Pod, view: &PodView, container: &str, previous: boo
     };
     match run {
         Some(run) if !run.log.is_empty() => Ok((PathBuf::from(&run.log), run.id.clone())),
-        _ if previous => {
-            fail(StatusCode::BAD_REQUEST, format!("previous terminated container {container:?} in pod {name:?} not found"))
-        }
+        _ if previous => fail(
+            StatusCode::BAD_REQUEST,
+            format!("previous terminated container {container:?} in pod {name:?} not found"),
+        ),
         _ => {
             let status = agent.statuses.status(pod);
-            let lists = [status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses];
-            let state = lists.into_iter().flatten().flatten().find(|status| status.name == container).and_then(|s| s.state);
+            let lists =
+                [status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses];
+            let state =
+                lists.into_iter().flatten().flatten().find(|status| status.name == container).and_then(|s| s.state);
             let why = match state.and_then(|state| state.waiting).and_then(|waiting| waiting.reason) {
-                Some(reason) if reason.contains("Image") => "waiting to start: trying and failing to pull image".to_owned(),
+                Some(reason) if reason.contains("Image") => {
+                    "waiting to start: trying and failing to pull image".to_owned()
+                }
                 Some(reason) => format!("waiting to start: {reason}"),
                 None => "not available".into(),
             };

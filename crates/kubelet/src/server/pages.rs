@@ -74,7 +74,11 @@ pub(super) fn metrics(agent: &Agent) -> Response<Body> {
     let mut gauge = |name: &str, help: &str, value: String| {
         out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{value}\n"));
     };
-    gauge("kubelet_running_pods", "[BETA] Number of pods that have a running pod sandbox", format!("kubelet_running_pods {running}"));
+    gauge(
+        "kubelet_running_pods",
+        "[BETA] Number of pods that have a running pod sandbox",
+        format!("kubelet_running_pods {running}"),
+    );
     let desired = pods.iter().filter(|pod| !pod.is_static()).count();
     let fixed = pods.len() - desired;
     gauge(
@@ -83,7 +87,11 @@ pub(super) fn metrics(agent: &Agent) -> Response<Body> {
         format!("kubelet_desired_pods{{static=\"\"}} {desired}\nkubelet_desired_pods{{static=\"true\"}} {fixed}"),
     );
     let node = &agent.config.node.name;
-    gauge("kubelet_node_name", "[ALPHA] The node's name. The count is always 1.", format!("kubelet_node_name{{node={node:?}}} 1"));
+    gauge(
+        "kubelet_node_name",
+        "[ALPHA] The node's name. The count is always 1.",
+        format!("kubelet_node_name{{node={node:?}}} 1"),
+    );
     text(StatusCode::OK, out)
 }
 

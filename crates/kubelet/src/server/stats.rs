@@ -77,12 +77,15 @@ impl Sampler {
     async fn pod(&self, agent: &Agent, pod: &Pod, list: &[ContainerStats]) -> Result<Value, Failure> {
         let status = agent.statuses.status(pod);
         let start = status.start_time.map(|start| time(start.0));
-        let containers: Vec<Value> = list.iter().map(|stats| {
-            let usage = usage(stats);
-            let name = container_name(stats);
-            let (cpu, memory) = self.cpu_memory(&format!("{}/{name}", pod.pod_uid()), &usage, None);
-            json!({"name": name, "startTime": start, "cpu": cpu, "memory": memory})
-        }).collect();
+        let containers: Vec<Value> = list
+            .iter()
+            .map(|stats| {
+                let usage = usage(stats);
+                let name = container_name(stats);
+                let (cpu, memory) = self.cpu_memory(&format!("{}/{name}", pod.pod_uid()), &usage, None);
+                json!({"name": name, "startTime": start, "cpu": cpu, "memory": memory})
+            })
+            .collect();
         let mut out = json!({"podRef": {"name": pod.pod_name(), "namespace": pod.ns(), "uid": pod.pod_uid()},
             "startTime": start, "containers": containers});
         let cgroup = resources::cgroup_name(pod, &agent.config.cgroups);
@@ -145,7 +148,8 @@ pub(super) async fn resource_metrics(agent: &Agent) -> Result<Response<Body>, Fa
     let (mut cpu, mut memory, mut pod_cpu, mut pod_memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (pod, list) in containers(agent).await? {
         for stats in &list {
-            let labels = format!("{{container={:?},namespace={:?},pod={:?}}}", container_name(stats), pod.ns(), pod.pod_name());
+            let labels =
+                format!("{{container={:?},namespace={:?},pod={:?}}}", container_name(stats), pod.ns(), pod.pod_name());
             let usage = usage(stats);
             cpu.push((labels.clone(), seconds(usage.cpu_nanos)));
             memory.push((labels, usage.memory_working_set as f64));
@@ -160,13 +164,43 @@ pub(super) async fn resource_metrics(agent: &Agent) -> Result<Response<Body>, Fa
     let mut out = String::new();
     let node = |value: f64| vec![(String::new(), value)];
     for (name, kind, help, samples) in [
-        ("container_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the container in core-seconds", cpu),
-        ("container_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the container in bytes", memory),
-        ("node_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the node in core-seconds", node(seconds(root.cpu_nanos))),
-        ("node_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the node in bytes", node(root.memory_working_set as f64)),
-        ("pod_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the pod in core-seconds", pod_cpu),
+        (
+            "container_cpu_usage_seconds_total",
+            "counter",
+            "[STABLE] Cumulative cpu time consumed by the container in core-seconds",
+            cpu,
+        ),
+        (
+            "container_memory_working_set_bytes",
+            "gauge",
+            "[STABLE] Current working set of the container in bytes",
+            memory,
+        ),
+        (
+            "node_cpu_usage_seconds_total",
+            "counter",
+            "[STABLE] Cumulative cpu time consumed by the node in core-seconds",
+            node(seconds(root.cpu_nanos)),
+        ),
+        (
+            "node_memory_working_set_bytes",
+            "gauge",
+            "[STABLE] Current working set of the node in bytes",
+            node(root.memory_working_set as f64),
+        ),
+        (
+            "pod_cpu_usage_seconds_total",
+            "counter",
+            "[STABLE] Cumulative cpu time consumed by the pod in core-seconds",
+            pod_cpu,
+        ),
         ("pod_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the pod in bytes", pod_memory),
-        ("resource_scrape_error", "gauge", "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise", node(0.0)),
+        (
+            "resource_scrape_error",
+            "gauge",
+            "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
+            node(0.0),
+        ),
     ] {
         metric(&mut out, name, kind, help, &samples);
     }
@@ -195,10 +229,22 @@ pub(super) async fn cadvisor(agent: &Agent) -> Result<Response<Body>, Failure> {
     let mut out = String::new();
     let machine = |value: f64| vec![(String::new(), value)];
     metric(&mut out, "container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", &cpu);
-    metric(&mut out, "container_memory_usage_bytes", "gauge", "Current memory usage in bytes, including all memory regardless of when it was accessed", &usages);
+    metric(
+        &mut out,
+        "container_memory_usage_bytes",
+        "gauge",
+        "Current memory usage in bytes, including all memory regardless of when it was accessed",
+        &usages,
+    );
     metric(&mut out, "container_memory_working_set_bytes", "gauge", "Current working set in bytes.", &working_set);
     metric(&mut out, "machine_cpu_cores", "gauge", "Number of logical CPU cores.", &machine(agent.machine.cpus as f64));
-    metric(&mut out, "machine_memory_bytes", "gauge", "Amount of memory installed on the machine.", &machine(agent.machine.memory as f64));
+    metric(
+        &mut out,
+        "machine_memory_bytes",
+        "gauge",
+        "Amount of memory installed on the machine.",
+        &machine(agent.machine.memory as f64),
+    );
     Ok(text(StatusCode::OK, out))
 }
 

@@ -23,11 +23,13 @@ fn internal(error: &RuntimeError) -> Failure {
 /// The pod of a path, and what the runtime has of it.
 async fn find_pod(agent: &Agent, target: &Target) -> Result<(Arc<Pod>, PodView), Failure> {
     let pods = agent.pods.named(&target.namespace, &target.pod);
-    let uid = |pod: &Arc<Pod>| target.uid.as_deref().is_none_or(|uid| {
-        // The API server knows a static pod by its mirror's UID.
-        let mirror = agent.pods.mirror(&pod.key()).and_then(|mirror| mirror.metadata.uid.clone());
-        pod.pod_uid() == uid || mirror.as_deref() == Some(uid)
-    });
+    let uid = |pod: &Arc<Pod>| {
+        target.uid.as_deref().is_none_or(|uid| {
+            // The API server knows a static pod by its mirror's UID.
+            let mirror = agent.pods.mirror(&pod.key()).and_then(|mirror| mirror.metadata.uid.clone());
+            pod.pod_uid() == uid || mirror.as_deref() == Some(uid)
+        })
+    };
     let Some(pod) = pods.into_iter().find(uid) else {
         return fail(StatusCode::NOT_FOUND, format!("pod does not exist: {}_{}", target.pod, target.namespace));
     };
@@ -44,7 +46,12 @@ async fn find_container(agent: &Agent, target: &Target) -> Result<ContainerView,
     }
 }
 
-pub(super) async fn exec(agent: &Agent, target: &Target, query: &str, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+pub(super) async fn exec(
+    agent: &Agent,
+    target: &Target,
+    query: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Failure> {
     let run = find_container(agent, target).await?;
     let wanted = api::ExecRequest {
         container_id: run.id,
@@ -64,7 +71,12 @@ pub(super) async fn exec(agent: &Agent, target: &Target, query: &str, request: R
     pass_through(agent, &url, request).await
 }
 
-pub(super) async fn attach(agent: &Agent, target: &Target, query: &str, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+pub(super) async fn attach(
+    agent: &Agent,
+    target: &Target,
+    query: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Failure> {
     let run = find_container(agent, target).await?;
     let (pod, _) = find_pod(agent, target).await?;
     // What the container was created with decides, not what the client says.
@@ -94,7 +106,8 @@ pub(super) async fn port_forward(
         return fail(StatusCode::NOT_FOUND, format!("pod not found ({}_{})", target.pod, target.namespace));
     };
     let ports = values(query, "port").into_iter().chain(values(query, "ports"));
-    let port: Vec<i32> = ports.flat_map(|list| list.split(',').map(str::parse).collect::<Vec<_>>()).filter_map(Result::ok).collect();
+    let port: Vec<i32> =
+        ports.flat_map(|list| list.split(',').map(str::parse).collect::<Vec<_>>()).filter_map(Result::ok).collect();
     let wanted = api::PortForwardRequest { pod_sandbox_id: sandbox.id.clone(), port };
     let url = agent.runtime.port_forward(wanted).await.map_err(|error| internal(&error))?;
     pass_through(agent, &url, request).await
@@ -102,7 +115,9 @@ pub(super) async fn port_forward(
 
 /// Hands the connection over to the runtime's streaming server.
 async fn pass_through(agent: &Agent, url: &str, mut request: Request<Incoming>) -> Result<Response<Body>, Failure> {
-    let broken = |what: &str, why: String| (StatusCode::BAD_GATEWAY, format!("container runtime's streaming server: {what}: {why}"));
+    let broken = |what: &str, why: String| {
+        (StatusCode::BAD_GATEWAY, format!("container runtime's streaming server: {what}: {why}"))
+    };
     let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| broken("URL", error.to_string()))?;
     let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(broken("URL", format!("{url:?} is not a plain http URL")));
@@ -113,7 +128,8 @@ async fn pass_through(agent: &Agent, url: &str, mut request: Request<Incoming>) 
     request.headers_mut().insert(header::HOST, host);
     request.headers_mut().remove(header::AUTHORIZATION);
     *request.version_mut() = http::Version::HTTP_11;
-    let connection = TcpStream::connect(authority.as_str()).await.map_err(|error| broken("connect", error.to_string()))?;
+    let connection =
+        TcpStream::connect(authority.as_str()).await.map_err(|error| broken("connect", error.to_string()))?;
     let answer = streaming::forward(request, connection, &agent.tasks).await;
     let answer = answer.map_err(|error| broken("forward", error.to_string()))?;
     Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
@@ -123,7 +139,8 @@ async fn pass_through(agent: &Agent, url: &str, mut request: Request<Incoming>) 
 pub(super) async fn run(agent: &Agent, target: &Target, query: &str) -> Result<Response<Body>, Failure> {
     const LIMIT: Duration = Duration::from_secs(120);
     let container = find_container(agent, target).await?;
-    let command: Vec<String> = values(query, "cmd").iter().flat_map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
+    let command: Vec<String> =
+        values(query, "cmd").iter().flat_map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
     let answer = agent.runtime.exec_sync(&container.id, command, LIMIT).await.map_err(|error| internal(&error))?;
     Ok(text(StatusCode::OK, [answer.stdout, answer.stderr].concat()))
 }

@@ -7,9 +7,7 @@ use crate::config::Config;
 use crate::host::Machine;
 use crate::pod::PodExt;
 use api_types::k8s_openapi::api::core::v1::{Container, Pod};
-use k8s_cri::v1::{
-    ContainerConfig, ContainerMetadata, Image, ImageSpec, KeyValue, LinuxContainerConfig, Mount,
-};
+use k8s_cri::v1::{ContainerConfig, ContainerMetadata, Image, ImageSpec, KeyValue, LinuxContainerConfig, Mount};
 use std::collections::{BTreeMap, HashMap};
 
 /// What has been prepared for a container before it is created.
@@ -39,7 +37,8 @@ pub fn log_path(name: &str, restarts: u32) -> String {
 /// What changes when the container has to be replaced: upstream's hash of name and image, so that a kubelet of either kind
 /// leaves the other's containers running (`HashContainer`, which prints the JSON bytes in Go's notation).
 pub fn hash(container: &Container) -> String {
-    let identity = BTreeMap::from([("image", container.image.as_deref().unwrap_or_default()), ("name", &container.name)]);
+    let identity =
+        BTreeMap::from([("image", container.image.as_deref().unwrap_or_default()), ("name", &container.name)]);
     let json = serde_json::to_vec(&identity).unwrap_or_default();
     let numbers: Vec<String> = json.iter().map(u8::to_string).collect();
     format!("{:x}", fnv32a(format!("([]uint8)[{}]", numbers.join(" ")).as_bytes()))

@@ -49,7 +49,10 @@ pub fn for_pod(pod: &Pod, node: &NodeDns) -> DnsConfig {
     };
     if let Some(own) = &pod.spec().dns_config {
         append(&mut config.servers, own.nameservers.iter().flatten().cloned());
-        append(&mut config.searches, own.searches.iter().flatten().map(|search| search.trim_end_matches('.').to_owned()));
+        append(
+            &mut config.searches,
+            own.searches.iter().flatten().map(|search| search.trim_end_matches('.').to_owned()),
+        );
         for option in own.options.iter().flatten() {
             let name = option.name.as_deref().unwrap_or_default();
             config.options.retain(|old| old != name && !old.starts_with(&format!("{name}:")));
@@ -91,18 +94,26 @@ mod tests {
     fn policies() {
         let host = parse("# c\nnameserver 1.1.1.1\nsearch old\nsearch example.org.\noptions ndots:2 edns0\n");
         let node = NodeDns { cluster: vec!["10.96.0.10".into()], domain: "cluster.local".into(), host };
-        let pod = |spec: serde_json::Value| -> Pod { from_value(json!({"metadata": {"namespace": "n"}, "spec": spec})).unwrap() };
+        let pod = |spec: serde_json::Value| -> Pod {
+            from_value(json!({"metadata": {"namespace": "n"}, "spec": spec})).unwrap()
+        };
         let cluster = for_pod(&pod(json!({"containers": []})), &node);
         assert_eq!(cluster.servers, ["10.96.0.10"]);
         assert_eq!(cluster.searches, ["n.svc.cluster.local", "svc.cluster.local", "cluster.local", "example.org"]);
         assert_eq!(cluster.options, ["ndots:5"]);
         let host = for_pod(&pod(json!({"containers": [], "hostNetwork": true})), &node);
-        assert_eq!((host.servers, host.options), (vec!["1.1.1.1".to_owned()], vec!["ndots:2".to_owned(), "edns0".to_owned()]));
+        assert_eq!(
+            (host.servers, host.options),
+            (vec!["1.1.1.1".to_owned()], vec!["ndots:2".to_owned(), "edns0".to_owned()])
+        );
         let own = for_pod(
             &pod(json!({"containers": [], "dnsPolicy": "None",
                 "dnsConfig": {"nameservers": ["9.9.9.9"], "options": [{"name": "ndots", "value": "3"}]}})),
             &node,
         );
-        assert_eq!((own.servers, own.searches, own.options), (vec!["9.9.9.9".to_owned()], vec![], vec!["ndots:3".to_owned()]));
+        assert_eq!(
+            (own.servers, own.searches, own.options),
+            (vec!["9.9.9.9".to_owned()], vec![], vec!["ndots:3".to_owned()])
+        );
     }
 }

@@ -44,7 +44,11 @@ pub fn references(container: &Container) -> (BTreeSet<String>, BTreeSet<String>)
 }
 
 /// The container's environment; an error is upstream's text for CreateContainerConfigError.
-pub fn environment(pod: &Pod, container: &Container, context: &Context<'_>) -> Result<BTreeMap<String, String>, String> {
+pub fn environment(
+    pod: &Pod,
+    container: &Container,
+    context: &Context<'_>,
+) -> Result<BTreeMap<String, String>, String> {
     let mut env = from_whole_objects(pod, container, context.sources)?;
     let mut services = context.services.clone();
     for var in container.env.iter().flatten() {
@@ -73,7 +77,9 @@ fn from_whole_objects(pod: &Pod, container: &Container, sources: &Sources) -> Re
         }
         if let Some(wanted) = &source.secret_ref {
             match sources.secrets.get(&wanted.name).and_then(Option::as_ref) {
-                Some(secret) => env.extend(secret.data.iter().flatten().map(|(k, v)| (format!("{prefix}{k}"), text(&v.0)))),
+                Some(secret) => {
+                    env.extend(secret.data.iter().flatten().map(|(k, v)| (format!("{prefix}{k}"), text(&v.0))))
+                }
                 None if wanted.optional == Some(true) => {}
                 None => return Err(missing("secret", pod.ns(), &wanted.name)),
             }
@@ -110,14 +116,23 @@ fn value_of(
     }
 }
 
-fn from_source(pod: &Pod, container: &Container, source: &EnvVarSource, context: &Context<'_>) -> Result<Option<String>, String> {
+fn from_source(
+    pod: &Pod,
+    container: &Container,
+    source: &EnvVarSource,
+    context: &Context<'_>,
+) -> Result<Option<String>, String> {
     if let Some(wanted) = &source.field_ref {
         return fields::field(pod, &wanted.field_path, context.addresses).map(Some);
     }
     if let Some(wanted) = &source.resource_field_ref {
         let other = wanted.container_name.as_deref().filter(|name| !name.is_empty()).map(|name| pod.container(name));
         let of = match other {
-            Some(found) => found.ok_or_else(|| format!("container {} not found", wanted.container_name.as_deref().unwrap_or("")))?.1,
+            Some(found) => {
+                found
+                    .ok_or_else(|| format!("container {} not found", wanted.container_name.as_deref().unwrap_or("")))?
+                    .1
+            }
             None => container.clone(),
         };
         return fields::resource(&of, wanted, context.allocatable).map(Some);
@@ -129,7 +144,11 @@ fn from_source(pod: &Pod, container: &Container, source: &EnvVarSource, context:
         };
         let value = map.data.as_ref().and_then(|data| data.get(&wanted.key)).cloned();
         return value.map_or_else(
-            || absent(optional, || format!("couldn't find key {} in ConfigMap {}/{}", wanted.key, pod.ns(), wanted.name)),
+            || {
+                absent(optional, || {
+                    format!("couldn't find key {} in ConfigMap {}/{}", wanted.key, pod.ns(), wanted.name)
+                })
+            },
             |value| Ok(Some(value)),
         );
     }
@@ -157,7 +176,8 @@ mod tests {
     use serde_json::{from_value, json};
 
     fn build(container: serde_json::Value) -> Result<BTreeMap<String, String>, String> {
-        let pod: Pod = from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"containers": []}})).unwrap();
+        let pod: Pod =
+            from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"containers": []}})).unwrap();
         let container: Container = from_value(container).unwrap();
         let map: ConfigMap = from_value(json!({"data": {"a": "1", "b": "2"}})).unwrap();
         let secret: Secret = from_value(json!({"data": {"k": "c2VjcmV0"}})).unwrap();
@@ -166,7 +186,12 @@ mod tests {
             secrets: BTreeMap::from([("s".into(), Some(secret))]),
         };
         let services = BTreeMap::from([("SVC".to_owned(), "x".to_owned())]);
-        let context = Context { sources: &sources, services: &services, addresses: &Addresses::default(), allocatable: &Amounts::new() };
+        let context = Context {
+            sources: &sources,
+            services: &services,
+            addresses: &Addresses::default(),
+            allocatable: &Amounts::new(),
+        };
         environment(&pod, &container, &context)
     }
 
@@ -188,7 +213,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let of = |env: serde_json::Value| build(json!({"name": "c", "env": [{"name": "A", "valueFrom": env}]})).unwrap_err();
+        let of =
+            |env: serde_json::Value| build(json!({"name": "c", "env": [{"name": "A", "valueFrom": env}]})).unwrap_err();
         assert_eq!(of(json!({"configMapKeyRef": {"name": "gone", "key": "k"}})), "configmap \"gone\" not found");
         assert_eq!(of(json!({"configMapKeyRef": {"name": "m", "key": "k"}})), "couldn't find key k in ConfigMap n/m");
         assert_eq!(of(json!({"secretKeyRef": {"name": "s", "key": "q"}})), "couldn't find key q in Secret n/s");

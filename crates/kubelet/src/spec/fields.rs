@@ -77,9 +77,15 @@ fn quote(text: &str) -> String {
 }
 
 /// The value of a container's resource; an absent limit is the node's allocatable.
-pub fn resource(container: &Container, selector: &ResourceFieldSelector, allocatable: &Amounts) -> Result<String, String> {
-    let (list, name) =
-        selector.resource.split_once('.').ok_or_else(|| format!("unsupported container resource : {}", selector.resource))?;
+pub fn resource(
+    container: &Container,
+    selector: &ResourceFieldSelector,
+    allocatable: &Amounts,
+) -> Result<String, String> {
+    let (list, name) = selector
+        .resource
+        .split_once('.')
+        .ok_or_else(|| format!("unsupported container resource : {}", selector.resource))?;
     let resources = container.resources.clone().unwrap_or_default();
     let quantity = match list {
         "limits" => resources.limits.and_then(|limits| limits.get(name).cloned()),
@@ -127,10 +133,12 @@ mod tests {
     #[test]
     fn resources() {
         let container: Container =
-            from_value(json!({"name": "c", "resources": {"limits": {"cpu": "250m"}, "requests": {"memory": "64Mi"}}})).unwrap();
+            from_value(json!({"name": "c", "resources": {"limits": {"cpu": "250m"}, "requests": {"memory": "64Mi"}}}))
+                .unwrap();
         let allocatable = Amounts::from([("memory".to_owned(), 1 << 30)]);
         let get = |resource: &str, divisor: &str| {
-            let selector: ResourceFieldSelector = from_value(json!({"resource": resource, "divisor": divisor})).unwrap();
+            let selector: ResourceFieldSelector =
+                from_value(json!({"resource": resource, "divisor": divisor})).unwrap();
             super::resource(&container, &selector, &allocatable).unwrap()
         };
         assert_eq!(get("limits.cpu", "1"), "1");

@@ -31,7 +31,10 @@ pub fn kernel_name(pod: &Pod, hostname: &str, domain: &str) -> Result<String, St
     }
     let fqdn = format!("{hostname}.{domain}");
     if fqdn.len() > MAX_FQDN {
-        return Err(format!("failed to construct FQDN from pod hostname and cluster domain, FQDN {fqdn} is too long ({MAX_FQDN} characters is the max, {} characters requested)", fqdn.len()));
+        return Err(format!(
+            "failed to construct FQDN from pod hostname and cluster domain, FQDN {fqdn} is too long ({MAX_FQDN} characters is the max, {} characters requested)",
+            fqdn.len()
+        ));
     }
     Ok(fqdn)
 }

@@ -40,7 +40,13 @@ fn of(container: &Container, limits: bool, name: &str) -> Option<i64> {
 }
 
 /// A container's resources for the runtime.
-pub fn container(pod: &Pod, container: &Container, config: &CgroupConfig, memory_capacity: u64, v2: bool) -> LinuxContainerResources {
+pub fn container(
+    pod: &Pod,
+    container: &Container,
+    config: &CgroupConfig,
+    memory_capacity: u64,
+    v2: bool,
+) -> LinuxContainerResources {
     let limit = of(container, true, "cpu");
     let request = of(container, false, "cpu").or(limit);
     let mut out = LinuxContainerResources {
@@ -136,7 +142,8 @@ mod tests {
     use serde_json::{Value, from_value, json};
 
     fn pod(resources: Value) -> Pod {
-        from_value(json!({"metadata": {"uid": "u"}, "spec": {"containers": [{"name": "c", "resources": resources}]}})).unwrap()
+        from_value(json!({"metadata": {"uid": "u"}, "spec": {"containers": [{"name": "c", "resources": resources}]}}))
+            .unwrap()
     }
 
     #[test]
@@ -149,7 +156,8 @@ mod tests {
         assert_eq!(cgroup_name(&burst, &config), "/k/n/kubepods/burstable/podu");
         assert_eq!(pod_cgroup(&burst, &config).cpu_shares, Some(512));
         assert_eq!(pod_cgroup(&burst, &config).memory, None);
-        let sure = pod(json!({"limits": {"cpu": "1500m", "memory": "1Gi"}, "requests": {"cpu": "1500m", "memory": "1Gi"}}));
+        let sure =
+            pod(json!({"limits": {"cpu": "1500m", "memory": "1Gi"}, "requests": {"cpu": "1500m", "memory": "1Gi"}}));
         assert_eq!(cgroup_name(&sure, &config), "/k/n/kubepods/podu");
         let limits = pod_cgroup(&sure, &config);
         assert_eq!((limits.cpu_quota, limits.cpu_period, limits.memory), (Some(150_000), Some(100_000), Some(1 << 30)));
@@ -166,7 +174,10 @@ mod tests {
         assert_eq!(score(json!({"requests": {"memory": "1Gi"}})), 750);
         assert_eq!(score(json!({"requests": {"memory": "4Gi"}})), 3);
         assert_eq!(score(json!({"requests": {"memory": "1Mi"}})), 999);
-        assert_eq!(score(json!({"limits": {"memory": "1Gi", "cpu": "1"}, "requests": {"memory": "1Gi", "cpu": "1"}})), -997);
+        assert_eq!(
+            score(json!({"limits": {"memory": "1Gi", "cpu": "1"}, "requests": {"memory": "1Gi", "cpu": "1"}})),
+            -997
+        );
     }
 
     #[test]

@@ -66,7 +66,11 @@ pub fn config(config: &Config, pod: &Pod, node_dns: &dns::NodeDns, attempt: u32)
     let sysctls = context.and_then(|context| context.sysctls.as_ref()).into_iter().flatten();
     let limits = resources::pod_cgroup(pod, &config.cgroups);
     let linux = LinuxPodSandboxConfig {
-        cgroup_parent: if config.cgroups.per_qos { resources::cgroup_name(pod, &config.cgroups) } else { String::new() },
+        cgroup_parent: if config.cgroups.per_qos {
+            resources::cgroup_name(pod, &config.cgroups)
+        } else {
+            String::new()
+        },
         security_context: Some(security::sandbox(pod)),
         sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
         overhead: Some(LinuxContainerResources::default()),

@@ -5,8 +5,8 @@ use api_types::k8s_openapi::api::core::v1::{
     AppArmorProfile, Container, Pod, PodSecurityContext, SELinuxOptions, SeccompProfile, SecurityContext,
 };
 use k8s_cri::v1::{
-    Capability, Image, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
-    SeLinuxOption, SecurityProfile, SupplementalGroupsPolicy, security_profile::ProfileType,
+    Capability, Image, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode,
+    NamespaceOption, SeLinuxOption, SecurityProfile, SupplementalGroupsPolicy, security_profile::ProfileType,
 };
 use std::path::Path;
 
@@ -93,7 +93,12 @@ pub fn is_privileged(container: &Container) -> bool {
 
 fn selinux(options: &SELinuxOptions) -> SeLinuxOption {
     let part = |part: &Option<String>| part.clone().unwrap_or_default();
-    SeLinuxOption { user: part(&options.user), role: part(&options.role), r#type: part(&options.type_), level: part(&options.level) }
+    SeLinuxOption {
+        user: part(&options.user),
+        role: part(&options.role),
+        r#type: part(&options.type_),
+        level: part(&options.level),
+    }
 }
 
 fn profile(kind: ProfileType, reference: &str) -> SecurityProfile {
@@ -120,12 +125,18 @@ fn apparmor(wanted: &AppArmorProfile) -> SecurityProfile {
 }
 
 /// The container's security context.
-pub fn container(pod: &Pod, container: &Container, image: Option<&Image>, node: &NodeSecurity) -> LinuxContainerSecurityContext {
+pub fn container(
+    pod: &Pod,
+    container: &Container,
+    image: Option<&Image>,
+    node: &NodeSecurity,
+) -> LinuxContainerSecurityContext {
     let of_pod = pod.spec().security_context.clone().unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
     let unmasked = own.proc_mount.as_deref() == Some("Unmasked");
     let paths = |list: &[&str]| if unmasked { Vec::new() } else { list.iter().map(|&path| path.to_owned()).collect() };
-    let user = own.run_as_user.or(of_pod.run_as_user).or_else(|| image.and_then(|image| image.uid).map(|uid| uid.value));
+    let user =
+        own.run_as_user.or(of_pod.run_as_user).or_else(|| image.and_then(|image| image.uid).map(|uid| uid.value));
     let named_user = image.map(|image| image.username.clone()).filter(|name| user.is_none() && !name.is_empty());
     LinuxContainerSecurityContext {
         capabilities: own.capabilities.as_ref().map(|wanted| Capability {
@@ -166,7 +177,9 @@ pub fn verify_non_root(pod: &Pod, container: &Container, image: &Image) -> Resul
         None => {}
     }
     match image.uid {
-        Some(Int64Value { value: 0 }) => Err(format!("container has runAsNonRoot and image will run as root ({place})")),
+        Some(Int64Value { value: 0 }) => {
+            Err(format!("container has runAsNonRoot and image will run as root ({place})"))
+        }
         Some(_) => Ok(()),
         None if !image.username.is_empty() => Err(format!(
             "container has runAsNonRoot and image has non-numeric user ({}), cannot verify user is non-root ({place})",
@@ -201,10 +214,14 @@ mod tests {
 
     #[test]
     fn non_root() {
-        let pod: Pod = from_value(json!({"spec": {"securityContext": {"runAsNonRoot": true}, "containers": [{"name": "c"}]}})).unwrap();
+        let pod: Pod =
+            from_value(json!({"spec": {"securityContext": {"runAsNonRoot": true}, "containers": [{"name": "c"}]}}))
+                .unwrap();
         let check = |image: Image| verify_non_root(&pod, &pod.spec().containers[0], &image);
         assert!(check(Image { uid: Some(int(0)), ..Image::default() }).unwrap_err().contains("image will run as root"));
-        assert!(check(Image { username: "web".into(), ..Image::default() }).unwrap_err().contains("non-numeric user (web)"));
+        assert!(
+            check(Image { username: "web".into(), ..Image::default() }).unwrap_err().contains("non-numeric user (web)")
+        );
         assert!(check(Image { uid: Some(int(7)), ..Image::default() }).is_ok());
     }
 }

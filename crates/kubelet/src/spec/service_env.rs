@@ -81,7 +81,11 @@ mod tests {
                 "spec": {"clusterIP": ip, "ports": [{"port": 80, "name": "web-a", "protocol": "TCP"}]}}))
             .unwrap()
         };
-        let all = [service("default", "kubernetes", "10.0.0.1"), service("n", "my-db", "10.0.0.2"), service("n", "none", "None")];
+        let all = [
+            service("default", "kubernetes", "10.0.0.1"),
+            service("n", "my-db", "10.0.0.2"),
+            service("n", "none", "None"),
+        ];
         let linked = variables(&all, "n", true);
         assert_eq!(linked["KUBERNETES_SERVICE_HOST"], "10.0.0.1");
         assert_eq!(linked["MY_DB_SERVICE_PORT_WEB_A"], "80");

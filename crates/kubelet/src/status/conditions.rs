@@ -72,15 +72,19 @@ fn initialized(pod: &Pod, status: &PodStatus, phase: &str) -> Finding {
         return HOLDS;
     }
     let done = |container: &Container| {
-        find(status.init_container_statuses.as_ref(), &container.name).is_some_and(|status| match pod::is_sidecar(container) {
-            true => status.started == Some(true),
-            false => status.ready,
+        find(status.init_container_statuses.as_ref(), &container.name).is_some_and(|status| {
+            match pod::is_sidecar(container) {
+                true => status.started == Some(true),
+                false => status.ready,
+            }
         })
     };
     let open: Vec<&str> = pod.init().iter().filter(|c| !done(c)).map(|c| c.name.as_str()).collect();
     match open.is_empty() {
         true => HOLDS,
-        false => (false, "ContainersNotInitialized", format!("containers with incomplete status: [{}]", open.join(" "))),
+        false => {
+            (false, "ContainersNotInitialized", format!("containers with incomplete status: [{}]", open.join(" ")))
+        }
     }
 }
 
@@ -100,7 +104,9 @@ fn containers_ready(pod: &Pod, status: &PodStatus, phase: &str) -> Finding {
             Some(_) => {}
         }
     }
-    let part = |what: &str, names: &[&str]| (!names.is_empty()).then(|| format!("containers with {what} status: [{}]", names.join(" ")));
+    let part = |what: &str, names: &[&str]| {
+        (!names.is_empty()).then(|| format!("containers with {what} status: [{}]", names.join(" ")))
+    };
     let parts: Vec<String> = [part("unknown", &unknown), part("unready", &unready)].into_iter().flatten().collect();
     match parts.is_empty() {
         true => HOLDS,
@@ -119,7 +125,10 @@ fn ready(pod: &Pod, containers: &Finding) -> Finding {
         match known.into_iter().flatten().find(|condition| condition.type_ == *type_) {
             None => messages.push(format!("corresponding condition of pod readiness gate {type_:?} does not exist.")),
             Some(condition) if condition.status != "True" => {
-                messages.push(format!("the status of pod readiness gate {type_:?} is not \"True\", but {}", condition.status));
+                messages.push(format!(
+                    "the status of pod readiness gate {type_:?} is not \"True\", but {}",
+                    condition.status
+                ));
             }
             Some(_) => {}
         }

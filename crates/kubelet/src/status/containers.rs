@@ -43,7 +43,8 @@ fn status(pod: &Pod, role: Role, container: &Container, view: &PodView, context:
         // The runtime has forgotten the run before; the API has not.
         out.last_state = pod.known_status(&container.name).and_then(|known| known.last_state.clone());
     }
-    if let Some(failure) = context.failures.get(&container.name).filter(|_| is_waiting_to_start(pod, container, newest)) {
+    if let Some(failure) = context.failures.get(&container.name).filter(|_| is_waiting_to_start(pod, container, newest))
+    {
         if let Some(run) = newest.filter(|run| run.state == State::Exited) {
             out.last_state = Some(terminated(run, context));
         }
@@ -52,7 +53,8 @@ fn status(pod: &Pod, role: Role, container: &Container, view: &PodView, context:
     }
     out.ready = is_ready(role, container, newest, &out, context);
     if role == Role::Main || pod::is_sidecar(container) {
-        out.started = Some(newest.is_some_and(|run| run.state == State::Running && context.probes.started(&run.id, container)));
+        out.started =
+            Some(newest.is_some_and(|run| run.state == State::Running && context.probes.started(&run.id, container)));
     } else if role == Role::Init {
         out.started = Some(newest.is_some_and(|run| run.state == State::Running));
     }
@@ -71,13 +73,21 @@ fn is_waiting_to_start(pod: &Pod, container: &Container, newest: Option<&Contain
     }
 }
 
-fn is_ready(role: Role, container: &Container, newest: Option<&ContainerView>, out: &ContainerStatus, context: &Context<'_>) -> bool {
+fn is_ready(
+    role: Role,
+    container: &Container,
+    newest: Option<&ContainerView>,
+    out: &ContainerStatus,
+    context: &Context<'_>,
+) -> bool {
     let state = out.state.clone().unwrap_or_default();
     match role {
         Role::Ephemeral => false,
         Role::Init if !pod::is_sidecar(container) => state.terminated.is_some_and(|end| end.exit_code == 0),
         _ => newest.is_some_and(|run| {
-            run.state == State::Running && context.probes.started(&run.id, container) && context.probes.ready(&run.id, container)
+            run.state == State::Running
+                && context.probes.started(&run.id, container)
+                && context.probes.ready(&run.id, container)
         }),
     }
 }
@@ -122,7 +132,9 @@ fn never_seen(pod: &Pod, container: &Container, context: &Context<'_>) -> Contai
         out.resources = known.resources.clone();
         out.allocated_resources = known.allocated_resources.clone();
     } else if state.running.is_some() {
-        let lost = lost_state("The container could not be located when the pod was deleted.  The container used to be Running");
+        let lost = lost_state(
+            "The container could not be located when the pod was deleted.  The container used to be Running",
+        );
         if context.terminating {
             out.state = Some(lost);
         } else {

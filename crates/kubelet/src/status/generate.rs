@@ -137,7 +137,11 @@ fn phase(pod: &Pod, status: &PodStatus, over: bool) -> &'static str {
         tally(pod, container, by_name(&status.container_statuses, &container.name), &mut count);
     }
     if over {
-        return if count.stopped == count.succeeded && count.waiting == 0 && count.stopped > 0 { "Succeeded" } else { "Failed" };
+        return if count.stopped == count.succeeded && count.waiting == 0 && count.stopped > 0 {
+            "Succeeded"
+        } else {
+            "Failed"
+        };
     }
     match count {
         _ if pending_init && !started => "Pending",

@@ -133,7 +133,8 @@ impl StatusManager {
         };
         let mut failed = false;
         for uid in due {
-            let snapshot = self.state.lock().entries.get(&uid).map(|e| (e.pod.clone(), e.status.clone(), e.version, e.finished));
+            let snapshot =
+                self.state.lock().entries.get(&uid).map(|e| (e.pod.clone(), e.status.clone(), e.version, e.finished));
             let Some((pod, status, version, finished)) = snapshot else { continue };
             match send(client, &pod, &status, finished).await {
                 Ok(outcome) => {
@@ -173,7 +174,11 @@ async fn send(client: &kube::Client, pod: &Pod, status: &PodStatus, finished: bo
     // The end of a static pod's mirror is the mirror client's business.
     if finished && !pod.is_static() && current.is_deleted() {
         let preconditions = Preconditions { uid: current.metadata.uid.clone(), resource_version: None };
-        let params = DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..DeleteParams::default() };
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
         match api.delete(pod.pod_name(), &params).await {
             Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
             answer => drop(answer?),
@@ -189,7 +194,11 @@ fn patch(current: &Pod, status: &PodStatus) -> Option<Value> {
     let mine = |type_: &str| OWNED.contains(&type_);
     let scheduled = old.conditions.iter().flatten().any(|condition| condition.type_ == "PodScheduled");
     let mut conditions: Vec<_> = new.conditions.take().unwrap_or_default();
-    conditions.retain(|condition| mine(&condition.type_) || (condition.type_ == "PodScheduled" && !scheduled) || condition.type_ == "DisruptionTarget");
+    conditions.retain(|condition| {
+        mine(&condition.type_)
+            || (condition.type_ == "PodScheduled" && !scheduled)
+            || condition.type_ == "DisruptionTarget"
+    });
     let given: Vec<String> = conditions.iter().map(|condition| condition.type_.clone()).collect();
     let kept = old.conditions.iter().flatten().filter(|old| !mine(&old.type_) && !given.contains(&old.type_));
     conditions.extend(kept.cloned());
@@ -229,9 +238,11 @@ mod tests {
 
     #[test]
     fn others_conditions_stay() {
-        let current: Pod = from_value(json!({"metadata": {"uid": "u", "resourceVersion": "7"}, "status": {"phase": "Pending", "conditions": [
+        let current: Pod = from_value(
+            json!({"metadata": {"uid": "u", "resourceVersion": "7"}, "status": {"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"},
-            {"type": "my/gate", "status": "True"}, {"type": "Ready", "status": "False"}]}}))
+            {"type": "my/gate", "status": "True"}, {"type": "Ready", "status": "False"}]}}),
+        )
         .unwrap();
         let status: PodStatus = from_value(json!({"phase": "Running", "podIP": "10.0.0.1", "conditions": [
             {"type": "Ready", "status": "True"}, {"type": "PodScheduled", "status": "True"}]}))
@@ -239,14 +250,16 @@ mod tests {
         let out = patch(&current, &status).unwrap();
         assert_eq!(out["metadata"]["resourceVersion"], "7");
         assert_eq!(out["status"]["podIP"], "10.0.0.1");
-        let types: Vec<_> = out["status"]["conditions"].as_array().unwrap().iter().map(|c| c["type"].as_str().unwrap()).collect();
+        let types: Vec<_> =
+            out["status"]["conditions"].as_array().unwrap().iter().map(|c| c["type"].as_str().unwrap()).collect();
         assert_eq!(types, ["Ready", "PodScheduled", "my/gate"]);
         assert_eq!(out["status"]["conditions"][1]["lastTransitionTime"], "2026-01-01T00:00:00Z");
     }
 
     #[test]
     fn merge_patches() {
-        let difference = diff(&json!({"a": 1, "b": {"c": 1, "d": 2}, "e": [1]}), &json!({"b": {"c": 1}, "e": [2], "f": 3}));
+        let difference =
+            diff(&json!({"a": 1, "b": {"c": 1, "d": 2}, "e": [1]}), &json!({"b": {"c": 1}, "e": [2], "f": 3}));
         assert_eq!(difference, Some(json!({"a": null, "b": {"d": null}, "e": [2], "f": 3})));
         assert_eq!(diff(&json!({"a": 1}), &json!({"a": 1})), None);
     }

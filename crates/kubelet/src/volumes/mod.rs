@@ -80,7 +80,8 @@ async fn empty_dir(agent: &Agent, pod: &Pod, source: &EmptyDirVolumeSource, dir:
     match source.medium.as_deref().unwrap_or_default() {
         "" => {}
         "Memory" => {
-            let memory = component_helpers::resources::pod_limits(pod).get("memory").copied().filter(|bytes| *bytes > 0);
+            let memory =
+                component_helpers::resources::pod_limits(pod).get("memory").copied().filter(|bytes| *bytes > 0);
             let limit = source.size_limit.as_ref().map(value).filter(|bytes| *bytes > 0);
             let size = [limit, memory].into_iter().flatten().min().and_then(|bytes| u64::try_from(bytes).ok());
             agent.host.mount_tmpfs(dir, size).await.map_err(io)?;

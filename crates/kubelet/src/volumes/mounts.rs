@@ -43,7 +43,9 @@ async fn volume(
 ) -> Result<Mount, String> {
     let name = &wanted.name;
     let source = volumes.get(name);
-    let mut host_path = source.cloned().ok_or_else(|| format!("mount cannot be satisfied for container {:?}, because the volume {name:?} is missing", container.name))?;
+    let mut host_path = source.cloned().ok_or_else(|| {
+        format!("mount cannot be satisfied for container {:?}, because the volume {name:?} is missing", container.name)
+    })?;
     let subpath = match (wanted.sub_path.as_deref(), wanted.sub_path_expr.as_deref()) {
         (_, Some(expression)) if !expression.is_empty() => {
             let expanded = expand(expression, &|name| env.get(name).cloned());
@@ -58,7 +60,9 @@ async fn volume(
         let dir = pod_dir(&agent.config.paths.root, pod.pod_uid());
         let target = dir.join("volume-subpaths").join(name).join(&container.name).join(index.to_string());
         let bound = agent.host.bind_subpath(&host_path, &subpath, &target).await;
-        bound.map_err(|error| format!("failed to prepare subPath for volumeMount {name:?} of container {:?}: {error}", container.name))?;
+        bound.map_err(|error| {
+            format!("failed to prepare subPath for volumeMount {name:?} of container {:?}: {error}", container.name)
+        })?;
         host_path = target;
     }
     let propagation = match wanted.mount_propagation.as_deref() {

@@ -37,7 +37,11 @@ impl Style {
 type Data = BTreeMap<String, Vec<u8>>;
 
 /// The plugin's name and the files, for volumes made of files.
-pub(super) async fn of_volume(agent: &Agent, pod: &Pod, volume: &Volume) -> Result<Option<(&'static str, Payload)>, String> {
+pub(super) async fn of_volume(
+    agent: &Agent,
+    pod: &Pod,
+    volume: &Volume,
+) -> Result<Option<(&'static str, Payload)>, String> {
     if let Some(source) = &volume.config_map {
         let style = Style::new(pod, source.default_mode);
         let data = config_map(agent, pod, &source.name, source.optional == Some(true)).await?;
@@ -53,7 +57,10 @@ pub(super) async fn of_volume(agent: &Agent, pod: &Pod, volume: &Volume) -> Resu
     if let Some(source) = &volume.downward_api {
         let style = Style::new(pod, source.default_mode);
         let addresses = addresses(agent, pod);
-        return Ok(Some(("downward-api", downward(pod, source.items.as_deref(), style, &addresses, &agent.node.allocatable())?)));
+        return Ok(Some((
+            "downward-api",
+            downward(pod, source.items.as_deref(), style, &addresses, &agent.node.allocatable())?,
+        )));
     }
     if let Some(source) = &volume.projected {
         let style = Style::new(pod, source.default_mode);
@@ -91,7 +98,12 @@ async fn projection(agent: &Agent, pod: &Pod, part: &VolumeProjection, style: St
     Err("a projected source of this type (clusterTrustBundle, podCertificate) is not supported by this kubelet".into())
 }
 
-async fn token(agent: &Agent, pod: &Pod, source: &ServiceAccountTokenProjection, style: Style) -> Result<Payload, String> {
+async fn token(
+    agent: &Agent,
+    pod: &Pod,
+    source: &ServiceAccountTokenProjection,
+    style: Style,
+) -> Result<Payload, String> {
     let seconds = source.expiration_seconds.unwrap_or(TOKEN_SECONDS);
     let audience = source.audience.as_deref().unwrap_or_default();
     let token = agent.objects.token(pod, audience, seconds).await;
@@ -130,7 +142,13 @@ async fn secret(agent: &Agent, pod: &Pod, name: &str, optional: bool) -> Result<
 }
 
 /// The keys that `items` name (all without them), under their paths.
-fn select(data: &Data, items: Option<&[KeyToPath]>, optional: bool, style: Style, kind: &str) -> Result<Payload, String> {
+fn select(
+    data: &Data,
+    items: Option<&[KeyToPath]>,
+    optional: bool,
+    style: Style,
+    kind: &str,
+) -> Result<Payload, String> {
     let Some(items) = items.filter(|items| !items.is_empty()) else {
         return Ok(data.iter().map(|(key, value)| (key.clone(), style.file(value.clone(), None))).collect());
     };
@@ -191,6 +209,9 @@ mod tests {
     fn one_user_owns_the_token() {
         let user = |spec: serde_json::Value| common_user(&from_value::<Pod>(json!({"spec": spec})).unwrap());
         assert_eq!(user(json!({"securityContext": {"runAsUser": 5}, "containers": [{"name": "a"}]})), Some(5));
-        assert_eq!(user(json!({"containers": [{"name": "a", "securityContext": {"runAsUser": 5}}, {"name": "b"}]})), None);
+        assert_eq!(
+            user(json!({"containers": [{"name": "a", "securityContext": {"runAsUser": 5}}, {"name": "b"}]})),
+            None
+        );
     }
 }

@@ -121,7 +121,11 @@ fn failed_probes() {
 #[test]
 fn restart_rules_of_a_container() {
     let rules = json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
-    let pod = pod("Never", json!([]), json!([{"name": "a", "restartPolicy": "Never", "restartPolicyRules": rules}, {"name": "b"}]));
+    let pod = pod(
+        "Never",
+        json!([]),
+        json!([{"name": "a", "restartPolicy": "Never", "restartPolicyRules": rules}, {"name": "b"}]),
+    );
     check(&pod, &view(true, &["a=42", "b"]), "kill[] init[] main[0]");
     check(&pod, &view(true, &["a=1", "b"]), "kill[] init[] main[]");
 }
@@ -158,7 +162,8 @@ fn sidecars_stay() {
 #[test]
 fn a_sidecar_starts_when_its_startup_probe_says_so() {
     let probe = json!({"exec": {"command": ["x"]}});
-    let pod = pod("Always", json!([{"name": "s", "restartPolicy": "Always", "startupProbe": probe}]), json!([{"name": "a"}]));
+    let pod =
+        pod("Always", json!([{"name": "s", "restartPolicy": "Always", "startupProbe": probe}]), json!([{"name": "a"}]));
     let show = |result: Option<bool>| {
         let startup = result.map(|result| ("s-id", result)).into_iter().collect();
         show(&compute(&pod, &view(true, &["s"]), &Probes { startup, ..Probes::default() }))

@@ -22,7 +22,8 @@ fn pod(policy: &str, init: Value) -> Pod {
 /// `a` runs, `a=1` ended with 1.
 fn view(containers: &[&str]) -> PodView {
     let run = |(index, text): (usize, &&str)| {
-        let (name, code) = text.split_once('=').map_or((*text, None), |(name, code)| (name, Some(code.parse().unwrap())));
+        let (name, code) =
+            text.split_once('=').map_or((*text, None), |(name, code)| (name, Some(code.parse().unwrap())));
         ContainerView {
             id: format!("{name}{index}"),
             name: name.into(),
@@ -44,11 +45,25 @@ fn view(containers: &[&str]) -> PodView {
             log: String::new(),
         }
     };
-    let sandbox = SandboxView { id: "s".into(), attempt: 0, ready: true, created: 1, ips: vec!["10.0.0.1".into()], host_network: false };
+    let sandbox = SandboxView {
+        id: "s".into(),
+        attempt: 0,
+        ready: true,
+        created: 1,
+        ips: vec!["10.0.0.1".into()],
+        host_network: false,
+    };
     PodView { sandboxes: vec![sandbox], containers: containers.iter().enumerate().map(run).collect() }
 }
 
-fn status(pod: &Pod, view: &PodView, failures: &[(&str, &str)], ready: bool, before: &PodStatus, terminating: bool) -> PodStatus {
+fn status(
+    pod: &Pod,
+    view: &PodView,
+    failures: &[(&str, &str)],
+    ready: bool,
+    before: &PodStatus,
+    terminating: bool,
+) -> PodStatus {
     let failure = |reason: &str| StartFailure { reason: reason.into(), message: "m".into() };
     let context = Context {
         probes: &Probes(ready),
@@ -97,7 +112,9 @@ fn phases() {
 #[test]
 fn conditions_and_readiness() {
     let pod = pod("Always", json!([]));
-    let find = |status: &PodStatus, type_: &str| status.conditions.iter().flatten().find(|c| c.type_ == type_).unwrap().clone();
+    let find = |status: &PodStatus, type_: &str| {
+        status.conditions.iter().flatten().find(|c| c.type_ == type_).unwrap().clone()
+    };
     let up = status(&pod, &view(&["a", "b"]), &[], true, &PodStatus::default(), false);
     for type_ in ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"] {
         assert_eq!(find(&up, type_).status, "True", "{type_}");
@@ -111,11 +128,21 @@ fn conditions_and_readiness() {
 
 #[test]
 fn crash_loop_shows_the_last_end() {
-    let status = status(&pod("Always", json!([])), &view(&["a", "b=3"]), &[("b", "CrashLoopBackOff")], true, &PodStatus::default(), false);
+    let status = status(
+        &pod("Always", json!([])),
+        &view(&["a", "b=3"]),
+        &[("b", "CrashLoopBackOff")],
+        true,
+        &PodStatus::default(),
+        false,
+    );
     let b = &status.container_statuses.unwrap()[1];
     assert_eq!(b.state.as_ref().unwrap().waiting.as_ref().unwrap().reason.as_deref(), Some("CrashLoopBackOff"));
     let last = b.last_state.as_ref().unwrap().terminated.as_ref().unwrap();
-    assert_eq!((last.exit_code, last.reason.as_deref(), last.container_id.as_deref()), (3, Some("Error"), Some("containerd://b1")));
+    assert_eq!(
+        (last.exit_code, last.reason.as_deref(), last.container_id.as_deref()),
+        (3, Some("Error"), Some("containerd://b1"))
+    );
     assert!(!b.ready);
 }
 
