@@ -6,14 +6,14 @@ use controller_runtime::{EventRecorder, EventType};
 
 /// Records events.
 #[derive(Clone)]
-pub struct Events {
+pub(crate) struct Events {
     recorder: Option<EventRecorder>,
     node: String,
 }
 
 impl Events {
     /// Events of this node.
-    pub fn new(recorder: Option<EventRecorder>, node: &str) -> Self {
+    pub(crate) fn new(recorder: Option<EventRecorder>, node: &str) -> Self {
         Self { recorder, node: node.to_owned() }
     }
 
@@ -25,17 +25,17 @@ impl Events {
     }
 
     /// About a pod.
-    pub fn pod(&self, pod: &Pod, type_: EventType, reason: &str, message: &str) {
+    pub(crate) fn pod(&self, pod: &Pod, type_: EventType, reason: &str, message: &str) {
         self.send(reference(pod, None), type_, reason, message);
     }
 
     /// About a container of a pod.
-    pub fn container(&self, pod: &Pod, container: &str, type_: EventType, reason: &str, message: &str) {
+    pub(crate) fn container(&self, pod: &Pod, container: &str, type_: EventType, reason: &str, message: &str) {
         self.send(reference(pod, Some(container)), type_, reason, message);
     }
 
     /// About the node.
-    pub fn node(&self, type_: EventType, reason: &str, message: &str) {
+    pub(crate) fn node(&self, type_: EventType, reason: &str, message: &str) {
         let regarding = ObjectReference {
             kind: Some("Node".into()),
             name: Some(self.node.clone()),

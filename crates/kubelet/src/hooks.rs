@@ -9,7 +9,7 @@ use std::time::Duration;
 const HTTP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs a hook in (or against) a running container.
-pub async fn run(
+pub(crate) async fn run(
     agent: &Agent,
     container: &Container,
     id: &str,

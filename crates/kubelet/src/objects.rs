@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// Why an object could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum ObjectError {
+pub(crate) enum ObjectError {
     /// The API refused, or could not be reached.
     #[error("{0}")]
     Api(String),
@@ -49,7 +49,7 @@ struct Token {
 }
 
 /// Reads objects for pods.
-pub struct Objects {
+pub(crate) struct Objects {
     client: Option<kube::Client>,
     tokens: Mutex<BTreeMap<TokenKey, Token>>,
 }
@@ -60,7 +60,7 @@ const MAX_AGE_SECONDS: i64 = 24 * 3600;
 
 impl Objects {
     /// Reads through `client`.
-    pub fn new(client: Option<kube::Client>) -> Self {
+    pub(crate) fn new(client: Option<kube::Client>) -> Self {
         Self { client, tokens: Mutex::default() }
     }
 
@@ -70,19 +70,19 @@ impl Objects {
     }
 
     /// A ConfigMap; none when there is none.
-    pub async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, ObjectError> {
+    pub(crate) async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, ObjectError> {
         let client = self.client("configmap", namespace, name)?;
         Ok(Api::namespaced(client, namespace).get_opt(name).await?)
     }
 
     /// A Secret; none when there is none.
-    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ObjectError> {
+    pub(crate) async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ObjectError> {
         let client = self.client("secret", namespace, name)?;
         Ok(Api::namespaced(client, namespace).get_opt(name).await?)
     }
 
     /// A token of the pod's service account, bound to the pod; the same until it is due for renewal.
-    pub async fn token(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<String, ObjectError> {
+    pub(crate) async fn token(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<String, ObjectError> {
         let account = pod.spec().service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
         let key = (pod.pod_uid().to_owned(), pod.ns().to_owned(), account.to_owned(), audience.to_owned(), seconds);
         let now = clock::now();
@@ -143,7 +143,7 @@ impl Objects {
     }
 
     /// Forgets what was kept for a pod.
-    pub fn forget(&self, uid: &str) {
+    pub(crate) fn forget(&self, uid: &str) {
         self.tokens.lock().retain(|key, _| key.0 != uid);
     }
 }

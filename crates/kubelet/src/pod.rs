@@ -1,22 +1,21 @@
 //! What the kubelet asks of a pod object again and again.
 
 use api_types::k8s_openapi::api::core::v1::{Container, ContainerStatus, EphemeralContainer, Pod, PodSpec};
-use api_types::k8s_openapi::jiff::Timestamp;
 
 /// Set by the kubelet on pods from files: where the pod comes from.
-pub const SOURCE: &str = "kubernetes.io/config.source";
+pub(crate) const SOURCE: &str = "kubernetes.io/config.source";
 /// Set by the kubelet on pods from files: the hash of the manifest.
-pub const HASH: &str = "kubernetes.io/config.hash";
+pub(crate) const HASH: &str = "kubernetes.io/config.hash";
 /// Set by the kubelet: when it saw the pod first.
-pub const SEEN: &str = "kubernetes.io/config.seen";
+pub(crate) const SEEN: &str = "kubernetes.io/config.seen";
 /// On mirror pods: the hash of the static pod that they show.
-pub const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The source of pods that the API server knows.
-pub const SOURCE_API: &str = "api";
+pub(crate) const SOURCE_API: &str = "api";
 
 /// Kinds of containers in a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub(crate) enum Role {
     /// Runs to its end before the others start; or beside them (a sidecar).
     Init,
     /// A regular container.
@@ -26,7 +25,7 @@ pub enum Role {
 }
 
 /// Short ways to a pod's fields.
-pub trait PodExt {
+pub(crate) trait PodExt {
     /// The pod.
     fn pod(&self) -> &Pod;
 
@@ -65,10 +64,6 @@ pub trait PodExt {
     /// Whether deletion was asked for.
     fn is_deleted(&self) -> bool {
         self.pod().metadata.deletion_timestamp.is_some()
-    }
-    /// When it was created.
-    fn created(&self) -> Option<Timestamp> {
-        self.pod().metadata.creation_timestamp.as_ref().map(|time| time.0)
     }
     /// Phase in the API, empty when unset.
     fn phase(&self) -> &str {
@@ -139,12 +134,12 @@ impl PodExt for Pod {
 }
 
 /// An init container that keeps running beside the others.
-pub fn is_sidecar(container: &Container) -> bool {
+pub(crate) fn is_sidecar(container: &Container) -> bool {
     component_helpers::resources::is_sidecar(container)
 }
 
 /// An ephemeral container in the shape of the others.
-pub fn as_container(ephemeral: &EphemeralContainer) -> Container {
+pub(crate) fn as_container(ephemeral: &EphemeralContainer) -> Container {
     let e = ephemeral.clone();
     Container {
         name: e.name,

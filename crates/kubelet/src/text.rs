@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 /// `1m20s`, `5m0s`, `1.5s`, `250ms`.
-pub fn duration(duration: Duration) -> String {
+pub(crate) fn duration(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     if nanos == 0 {
         return "0s".into();
     }
     if nanos < 1_000_000_000 {
         let (unit, divisor) = match nanos {
-            ..1_000 => ("ns", 1),
-            ..1_000_000 => ("µs", 1_000),
+            0..1_000 => ("ns", 1),
+            1_000..1_000_000 => ("µs", 1_000),
             _ => ("ms", 1_000_000),
         };
         return format!("{}{unit}", decimal(nanos, divisor));

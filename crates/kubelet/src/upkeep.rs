@@ -11,7 +11,7 @@ use std::time::Duration;
 const IMAGE_GC: Duration = Duration::from_secs(300);
 
 /// Removes unused images until shutdown.
-pub async fn images(agent: Arc<Agent>) {
+pub(crate) async fn images(agent: Arc<Agent>) {
     let mut history = ImageHistory::default();
     loop {
         let done = agent.images.collect_garbage(agent.host.as_ref(), &agent.config.upkeep, &mut history).await;
@@ -23,7 +23,7 @@ pub async fn images(agent: Arc<Agent>) {
 }
 
 /// Rotates container logs until shutdown.
-pub async fn logs(agent: Arc<Agent>) {
+pub(crate) async fn logs(agent: Arc<Agent>) {
     loop {
         tokio::time::sleep(agent.config.upkeep.log_monitor).await;
         if let Err(error) = rotate_all(&agent).await {

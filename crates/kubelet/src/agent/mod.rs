@@ -22,13 +22,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use node_state::NodeState;
+pub(crate) use node_state::NodeState;
 
 /// The first delay of a container that crashes again and again.
 const CRASH_BACKOFF: Duration = Duration::from_secs(10);
 
 /// One running kubelet.
-pub struct Agent {
+pub(crate) struct Agent {
     /// What it was told.
     pub config: Config,
     /// The API server; none in standalone mode.
@@ -74,7 +74,7 @@ pub struct Agent {
 }
 
 /// What an agent is made from.
-pub struct Parts {
+pub(crate) struct Parts {
     /// What it was told.
     pub config: Config,
     /// The API server.
@@ -97,7 +97,7 @@ pub struct Parts {
 
 impl Agent {
     /// Asks machine and runtime what they are, and puts the parts together.
-    pub async fn new(parts: Parts) -> anyhow::Result<Arc<Self>> {
+    pub(crate) async fn new(parts: Parts) -> anyhow::Result<Arc<Self>> {
         let Parts { config, client, runtime, host, events, services, pokes, tasks, shutdown } = parts;
         let machine = host.machine().await?;
         let version = runtime.version().await?;
@@ -140,7 +140,7 @@ impl Agent {
     }
 
     /// The pod is to be looked at.
-    pub fn poke(&self, uid: &str) {
+    pub(crate) fn poke(&self, uid: &str) {
         // The receiver ends with the kubelet only.
         let _ended = self.pokes.send(uid.to_owned());
     }

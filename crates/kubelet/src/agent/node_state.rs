@@ -17,14 +17,14 @@ struct State {
 }
 
 /// The node's object, addresses and health.
-pub struct NodeState {
+pub(crate) struct NodeState {
     allocatable: Amounts,
     state: RwLock<State>,
 }
 
 impl NodeState {
     /// Nothing known but what the configuration says.
-    pub fn new(config: &Config, machine: &Machine) -> Self {
+    pub(crate) fn new(config: &Config, machine: &Machine) -> Self {
         let state = State {
             object: None,
             host_ips: config.node.ips.iter().map(ToString::to_string).collect(),
@@ -36,32 +36,32 @@ impl NodeState {
     }
 
     /// What pods may use, as amounts.
-    pub fn allocatable(&self) -> Amounts {
+    pub(crate) fn allocatable(&self) -> Amounts {
         self.allocatable.clone()
     }
 
     /// The node's addresses.
-    pub fn host_ips(&self) -> Vec<String> {
+    pub(crate) fn host_ips(&self) -> Vec<String> {
         self.state.read().host_ips.clone()
     }
 
     /// Sets the addresses.
-    pub fn set_host_ips(&self, ips: Vec<String>) {
+    pub(crate) fn set_host_ips(&self, ips: Vec<String>) {
         self.state.write().host_ips = ips;
     }
 
     /// The node object, once read.
-    pub fn object(&self) -> Option<Arc<Node>> {
+    pub(crate) fn object(&self) -> Option<Arc<Node>> {
         self.state.read().object.clone()
     }
 
     /// Sets the node object.
-    pub fn set_object(&self, node: Arc<Node>) {
+    pub(crate) fn set_object(&self, node: Arc<Node>) {
         self.state.write().object = Some(node);
     }
 
     /// What the runtime said of itself and of the network; whether the network has just become ready.
-    pub fn set_health(&self, runtime: Result<(), String>, network: Result<(), String>) -> bool {
+    pub(crate) fn set_health(&self, runtime: Result<(), String>, network: Result<(), String>) -> bool {
         let mut state = self.state.write();
         let up = state.network.is_err() && network.is_ok();
         (state.runtime, state.network) = (runtime, network);
@@ -69,12 +69,12 @@ impl NodeState {
     }
 
     /// The containers have been listed once.
-    pub fn set_relisted(&self) {
+    pub(crate) fn set_relisted(&self) {
         self.state.write().relisted = true;
     }
 
     /// Why the runtime is not ready.
-    pub fn runtime_error(&self) -> Option<String> {
+    pub(crate) fn runtime_error(&self) -> Option<String> {
         let state = self.state.read();
         match &state.runtime {
             Err(why) => Some(why.clone()),
@@ -84,7 +84,7 @@ impl NodeState {
     }
 
     /// Why the network is not ready.
-    pub fn network_error(&self) -> Option<String> {
+    pub(crate) fn network_error(&self) -> Option<String> {
         self.state.read().network.clone().err()
     }
 }

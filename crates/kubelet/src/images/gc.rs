@@ -11,11 +11,11 @@ use std::path::Path;
 
 /// When images were seen first and used last.
 #[derive(Debug, Default)]
-pub struct ImageHistory(BTreeMap<String, (Timestamp, Option<Timestamp>)>);
+pub(crate) struct ImageHistory(BTreeMap<String, (Timestamp, Option<Timestamp>)>);
 
 impl ImageHistory {
     /// Notes what is there and what is in use.
-    pub fn observe(&mut self, images: &[Image], in_use: &dyn Fn(&Image) -> bool, now: Timestamp) {
+    pub(crate) fn observe(&mut self, images: &[Image], in_use: &dyn Fn(&Image) -> bool, now: Timestamp) {
         self.0.retain(|id, _| images.iter().any(|image| image.id == *id));
         for image in images {
             let entry = self.0.entry(image.id.clone()).or_insert((now, None));
@@ -26,7 +26,7 @@ impl ImageHistory {
     }
 
     /// Images to remove, in order, until `bytes` are freed: the longest unused first.
-    pub fn victims(&self, images: &[Image], bytes: u64, config: &UpkeepConfig, now: Timestamp) -> Vec<String> {
+    pub(crate) fn victims(&self, images: &[Image], bytes: u64, config: &UpkeepConfig, now: Timestamp) -> Vec<String> {
         let old_enough =
             |since: Timestamp| now.as_second() - since.as_second() >= config.image_min_age.as_secs() as i64;
         let mut unused: Vec<(&Image, Timestamp)> = (images.iter().filter(|image| !image.pinned))
@@ -50,7 +50,7 @@ impl ImageHistory {
 }
 
 /// How much to free: down to the low mark when above the high one.
-pub fn excess(usage: &FsUsage, config: &UpkeepConfig) -> u64 {
+pub(crate) fn excess(usage: &FsUsage, config: &UpkeepConfig) -> u64 {
     let used = usage.capacity.saturating_sub(usage.available);
     let percent = |percent: u32| usage.capacity / 100 * u64::from(percent);
     if config.image_gc_high >= 100 || used < percent(config.image_gc_high) {
@@ -61,7 +61,7 @@ pub fn excess(usage: &FsUsage, config: &UpkeepConfig) -> u64 {
 
 impl Images {
     /// One round of image removal.
-    pub async fn collect_garbage(
+    pub(crate) async fn collect_garbage(
         &self,
         host: &dyn Host,
         config: &UpkeepConfig,

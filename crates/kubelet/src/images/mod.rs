@@ -1,7 +1,7 @@
 //! Makes sure that a container's image is there before the container is created.
 
 mod credentials;
-pub mod gc;
+pub(crate) mod gc;
 mod name;
 
 use crate::config::UpkeepConfig;
@@ -20,13 +20,13 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-pub use name::with_default_tag;
+pub(crate) use name::with_default_tag;
 
 const BACKOFF: Duration = Duration::from_secs(10);
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
 
 /// Pulls images, one at a time or several, with growing delays after failures.
-pub struct Images {
+pub(crate) struct Images {
     runtime: Arc<dyn Runtime>,
     events: Events,
     objects: Arc<Objects>,
@@ -41,7 +41,7 @@ fn failure(reason: &str, message: impl Into<String>) -> StartFailure {
 
 impl Images {
     /// An image puller.
-    pub fn new(runtime: Arc<dyn Runtime>, events: Events, objects: Arc<Objects>, config: &UpkeepConfig) -> Self {
+    pub(crate) fn new(runtime: Arc<dyn Runtime>, events: Events, objects: Arc<Objects>, config: &UpkeepConfig) -> Self {
         let limit = if config.serialize_pulls { Some(1) } else { config.parallel_pulls };
         Self {
             runtime,
@@ -54,14 +54,14 @@ impl Images {
     }
 
     /// Forgets the failures of a pod that is gone.
-    pub fn forget(&self, uid: &str) {
+    pub(crate) fn forget(&self, uid: &str) {
         let prefix = format!("{uid}_");
         self.backoff.forget(&prefix);
         self.last_errors.lock().retain(|key, _| !key.starts_with(&prefix));
     }
 
     /// The image of the container, pulled if its policy says so.
-    pub async fn ensure(
+    pub(crate) async fn ensure(
         &self,
         pod: &Pod,
         container: &Container,
@@ -110,18 +110,18 @@ impl Images {
         let wanted = container.image.as_deref().unwrap_or_default();
         let now = clock::now();
         // The delay runs from the failure, which is when the entry was made.
-        if let Some(error) = self.last_errors.lock().get(&key).cloned() {
-            if self.backoff.pending(&key, now) {
-                let message = format!("Back-off pulling image {wanted:?}: ErrImagePull: {error}");
-                self.events.container(
-                    pod,
-                    &container.name,
-                    Normal,
-                    "BackOff",
-                    &format!("Back-off pulling image {wanted:?}"),
-                );
-                return Err(failure("ImagePullBackOff", message));
-            }
+        if let Some(error) = self.last_errors.lock().get(&key).cloned()
+            && self.backoff.pending(&key, now)
+        {
+            let message = format!("Back-off pulling image {wanted:?}: ErrImagePull: {error}");
+            self.events.container(
+                pod,
+                &container.name,
+                Normal,
+                "BackOff",
+                &format!("Back-off pulling image {wanted:?}"),
+            );
+            return Err(failure("ImagePullBackOff", message));
         }
         self.events.container(pod, &container.name, Normal, "Pulling", &format!("Pulling image {wanted:?}"));
         let started = Instant::now();

@@ -1,7 +1,7 @@
 //! Image names, as far as the kubelet looks at them.
 
 /// The name with `:latest` where it has neither tag nor digest.
-pub fn with_default_tag(image: &str) -> Result<String, String> {
+pub(crate) fn with_default_tag(image: &str) -> Result<String, String> {
     let invalid = || Err("couldn't parse image name: invalid reference format".to_owned());
     if image.is_empty() || image.contains(char::is_whitespace) {
         return invalid();

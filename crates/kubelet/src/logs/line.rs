@@ -2,7 +2,7 @@
 
 /// One line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Line<'a> {
+pub(super) struct Line<'a> {
     /// RFC 3339 with nanoseconds.
     pub time: &'a str,
     /// `stdout` or `stderr`.
@@ -14,7 +14,7 @@ pub struct Line<'a> {
 }
 
 /// Parses a line without its newline; none when it is not in the format.
-pub fn parse(line: &[u8]) -> Option<Line<'_>> {
+pub(super) fn parse(line: &[u8]) -> Option<Line<'_>> {
     let mut parts = line.splitn(4, |byte| *byte == b' ');
     let word = |part: &'_ [u8]| std::str::from_utf8(part).ok().map(str::to_owned);
     let time = std::str::from_utf8(parts.next()?).ok()?;
@@ -26,7 +26,7 @@ pub fn parse(line: &[u8]) -> Option<Line<'_>> {
 }
 
 /// The text of a log's end: at most so many lines and bytes.
-pub fn tail_text(log: &[u8], lines: usize, bytes: usize) -> String {
+pub(crate) fn tail_text(log: &[u8], lines: usize, bytes: usize) -> String {
     let mut out = Vec::new();
     for line in log.split(|byte| *byte == b'\n').filter_map(parse) {
         out.extend_from_slice(line.text);

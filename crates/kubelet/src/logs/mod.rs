@@ -1,7 +1,7 @@
 //! Container logs in the CRI's format: reading and rotation.
 
 mod line;
-pub mod reader;
-pub mod rotate;
+pub(crate) mod reader;
+pub(crate) mod rotate;
 
-pub use line::tail_text;
+pub(crate) use line::tail_text;

@@ -19,7 +19,7 @@ const ALIVE_EVERY: u32 = 10;
 
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Go on while the container runs.
     pub follow: bool,
     /// With the time before each line.
@@ -87,7 +87,7 @@ impl<'a> Formatter<'a> {
 }
 
 /// Sends what is wanted of the log to `sender`; `alive` says whether the container runs.
-pub async fn stream<F: Future<Output = bool>>(
+pub(crate) async fn stream<F: Future<Output = bool>>(
     path: &Path,
     wanted: &Wanted,
     sender: mpsc::Sender<Bytes>,
@@ -116,7 +116,7 @@ pub async fn stream<F: Future<Output = bool>>(
             return Ok(());
         }
         looks += 1;
-        if looks % ALIVE_EVERY == 0 {
+        if looks.is_multiple_of(ALIVE_EVERY) {
             running = alive().await;
         }
         tokio::select! {

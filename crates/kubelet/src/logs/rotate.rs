@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 /// Renames `path` out of the way and removes the oldest so that, with the file to come, at most `max_files` are there.
-pub async fn rotate(host: &dyn Host, path: &Path, max_files: u32) -> io::Result<()> {
+pub(crate) async fn rotate(host: &dyn Host, path: &Path, max_files: u32) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
     let name = name.to_string_lossy();
     let rotated: Vec<String> =

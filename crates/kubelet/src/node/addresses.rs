@@ -5,7 +5,7 @@ use nix::net::if_::InterfaceFlags;
 use std::net::{IpAddr, UdpSocket};
 
 /// The address that the default route would use, else the first of an interface that is up.
-pub fn discover() -> Option<IpAddr> {
+pub(crate) fn discover() -> Option<IpAddr> {
     by_route().or_else(by_interface)
 }
 

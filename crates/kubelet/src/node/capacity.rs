@@ -27,7 +27,7 @@ fn reserved(config: &Config, name: &str) -> u64 {
 }
 
 /// Everything there is. `disk` is the root directory's file system.
-pub fn capacity(config: &Config, machine: &Machine, disk: &FsUsage) -> BTreeMap<String, Quantity> {
+pub(crate) fn capacity(config: &Config, machine: &Machine, disk: &FsUsage) -> BTreeMap<String, Quantity> {
     BTreeMap::from([
         ("cpu".to_owned(), quantity(machine.cpus.to_string())),
         ("memory".to_owned(), kib(machine.memory)),
@@ -37,9 +37,9 @@ pub fn capacity(config: &Config, machine: &Machine, disk: &FsUsage) -> BTreeMap<
 }
 
 /// What is left for pods.
-pub fn allocatable(config: &Config, machine: &Machine, disk: &FsUsage) -> BTreeMap<String, Quantity> {
+pub(crate) fn allocatable(config: &Config, machine: &Machine, disk: &FsUsage) -> BTreeMap<String, Quantity> {
     let milli = (machine.cpus * 1000).saturating_sub(reserved(config, "cpu"));
-    let cpu = if milli % 1000 == 0 { (milli / 1000).to_string() } else { format!("{milli}m") };
+    let cpu = if milli.is_multiple_of(1000) { (milli / 1000).to_string() } else { format!("{milli}m") };
     let storage = (disk.capacity / 10 * 9).saturating_sub(reserved(config, "ephemeral-storage"));
     BTreeMap::from([
         ("cpu".to_owned(), quantity(cpu)),
@@ -54,7 +54,7 @@ fn memory(config: &Config, machine: &Machine) -> u64 {
 }
 
 /// What pods may use, as amounts for the fit check.
-pub fn allocatable_amounts(config: &Config, machine: &Machine) -> Amounts {
+pub(crate) fn allocatable_amounts(config: &Config, machine: &Machine) -> Amounts {
     let milli = (machine.cpus * 1000).saturating_sub(reserved(config, "cpu"));
     Amounts::from([
         ("cpu".to_owned(), milli as i64),

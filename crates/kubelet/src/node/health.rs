@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 const PERIOD: Duration = Duration::from_secs(5);
 
 /// Asks until shutdown; `changed` hears of changes of the network's state.
-pub async fn run(agent: Arc<Agent>, changed: Arc<Notify>) {
+pub(crate) async fn run(agent: Arc<Agent>, changed: Arc<Notify>) {
     let mut before = None;
     loop {
         let (runtime, network) = ask(&agent).await;

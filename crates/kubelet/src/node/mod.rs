@@ -1,10 +1,10 @@
 //! The node object: registration, status, lease; and the health of the runtime.
 
-pub mod addresses;
-pub mod capacity;
-pub mod health;
+pub(crate) mod addresses;
+pub(crate) mod capacity;
+pub(crate) mod health;
 mod lease;
 mod pressure;
 mod register;
-pub mod status;
-pub mod sync;
+pub(crate) mod status;
+pub(crate) mod sync;

@@ -22,7 +22,7 @@ const TRIES: usize = 5;
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Runs until shutdown; `changed` asks for a status at once.
-pub async fn run(agent: Arc<Agent>, client: kube::Client, changed: Arc<Notify>) {
+pub(crate) async fn run(agent: Arc<Agent>, client: kube::Client, changed: Arc<Notify>) {
     set_addresses(&agent);
     agent.events.node(Normal, "Starting", "Starting kubelet.");
     let first = compute(&agent, &Node::default(), &findings(&agent).await);
@@ -63,7 +63,7 @@ fn until_shutdown(
 }
 
 /// Finds the node's address where none was given.
-pub fn set_addresses(agent: &Agent) {
+pub(crate) fn set_addresses(agent: &Agent) {
     if agent.node.host_ips().is_empty() {
         match addresses::discover() {
             Some(ip) => agent.node.set_host_ips(vec![ip.to_string()]),

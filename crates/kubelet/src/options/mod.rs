@@ -190,7 +190,7 @@ fn reserved(file: &File) -> anyhow::Result<BTreeMap<String, String>> {
     for (field, list) in [("kubeReserved", &file.kube_reserved), ("systemReserved", &file.system_reserved)] {
         for (name, text) in list {
             let amount = component_helpers::resources::amount(name, &Quantity(text.clone()));
-            if amount < 0 || (amount == 0 && text.trim_start_matches('0') != "") {
+            if amount < 0 || (amount == 0 && !text.trim_start_matches('0').is_empty()) {
                 bail!("{field}: invalid quantity {text:?} for {name}");
             }
             *out.entry(name.clone()).or_insert(0_i64) += amount;

@@ -10,7 +10,7 @@ use crate::spec::container::hash;
 use api_types::k8s_openapi::api::core::v1::{Container, Pod};
 
 /// What the probes found out about containers, by the runtime's id.
-pub trait ProbeResults {
+pub(crate) trait ProbeResults {
     /// The liveness probe failed often enough.
     fn liveness_failed(&self, id: &str) -> bool;
     /// The startup probe: none while it has no result; whether it succeeded.
@@ -19,7 +19,7 @@ pub trait ProbeResults {
 
 /// Why a container is stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KillReason {
+pub(crate) enum KillReason {
     /// Its definition changed.
     Changed,
     /// Its liveness probe failed.
@@ -32,7 +32,7 @@ pub enum KillReason {
 
 /// A container to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kill {
+pub(crate) struct Kill {
     /// The runtime's id.
     pub id: String,
     /// Name in the pod.
@@ -45,7 +45,7 @@ pub struct Kill {
 
 /// Everything to do about a pod in one pass.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct PodActions {
+pub(crate) struct PodActions {
     /// Stop all containers and the sandbox.
     pub kill_pod: bool,
     /// Create a sandbox (after stopping the old one).
@@ -66,7 +66,7 @@ pub struct PodActions {
 
 impl PodActions {
     /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         !self.kill_pod
             && !self.create_sandbox
             && self.kill.is_empty()
@@ -77,7 +77,7 @@ impl PodActions {
 }
 
 /// Whether a container that ended with this code runs again.
-pub fn restarts_after(pod: &Pod, container: &Container, exit_code: i32) -> bool {
+pub(crate) fn restarts_after(pod: &Pod, container: &Container, exit_code: i32) -> bool {
     for rule in container.restart_policy_rules.iter().flatten() {
         let codes = rule.exit_codes.as_ref();
         let listed = codes.is_some_and(|codes| codes.values.iter().flatten().any(|code| *code == exit_code));
@@ -116,7 +116,7 @@ fn sandbox_changed(pod: &Pod, view: &PodView) -> Option<u32> {
 }
 
 /// Decides.
-pub fn compute(pod: &Pod, view: &PodView, probes: &dyn ProbeResults) -> PodActions {
+pub(crate) fn compute(pod: &Pod, view: &PodView, probes: &dyn ProbeResults) -> PodActions {
     if let Some(attempt) = sandbox_changed(pod, view) {
         return new_sandbox(pod, view, attempt);
     }

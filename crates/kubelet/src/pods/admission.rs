@@ -25,7 +25,7 @@ const SAFE_SYSCTLS: &[&str] = &[
 ];
 
 /// What the check is made against.
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// The node's object, when it is known.
     pub node: Option<&'a Node>,
     /// What pods may use.
@@ -39,7 +39,7 @@ fn rejection(reason: &str, message: String) -> StartFailure {
 }
 
 /// Checks `pod` against the pods admitted before it.
-pub fn admit(pod: &Pod, others: &[Arc<Pod>], facts: &Facts<'_>) -> Result<(), StartFailure> {
+pub(crate) fn admit(pod: &Pod, others: &[Arc<Pod>], facts: &Facts<'_>) -> Result<(), StartFailure> {
     sysctls(pod, facts.sysctls)?;
     if let Some(node) = facts.node {
         if !node_affinity::pod_accepts(pod.spec(), node) {

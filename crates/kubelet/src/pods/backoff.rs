@@ -13,7 +13,7 @@ struct Entry {
 
 /// Delays that double from `initial` to `max`, and start over after twice `max` without an event.
 #[derive(Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     initial: Duration,
     max: Duration,
     entries: Mutex<BTreeMap<String, Entry>>,
@@ -25,7 +25,7 @@ fn since(now: Timestamp, then: Timestamp) -> Duration {
 
 impl Backoff {
     /// Delays between these bounds.
-    pub fn new(initial: Duration, max: Duration) -> Self {
+    pub(crate) fn new(initial: Duration, max: Duration) -> Self {
         Self { initial: initial.min(max), max, entries: Mutex::default() }
     }
 
@@ -34,7 +34,7 @@ impl Backoff {
     }
 
     /// What is left of the delay after an event at `event`, and the whole delay; none when there is nothing to wait for.
-    pub fn waiting(&self, key: &str, event: Timestamp, now: Timestamp) -> Option<(Duration, Duration)> {
+    pub(crate) fn waiting(&self, key: &str, event: Timestamp, now: Timestamp) -> Option<(Duration, Duration)> {
         let entry = *self.entries.lock().get(key)?;
         if self.expired(&entry, event) {
             return None;
@@ -44,18 +44,12 @@ impl Backoff {
     }
 
     /// Whether the delay that began with the last try is not over.
-    pub fn pending(&self, key: &str, now: Timestamp) -> bool {
+    pub(crate) fn pending(&self, key: &str, now: Timestamp) -> bool {
         self.entries.lock().get(key).is_some_and(|entry| since(now, entry.updated) < entry.delay)
     }
 
-    /// What is left of the delay that began with the last try.
-    pub fn left(&self, key: &str, now: Timestamp) -> Option<Duration> {
-        let entry = *self.entries.lock().get(key)?;
-        entry.delay.checked_sub(since(now, entry.updated))
-    }
-
     /// Notes that another try is made; the next delay is twice as long.
-    pub fn next(&self, key: &str, event: Timestamp, now: Timestamp) {
+    pub(crate) fn next(&self, key: &str, event: Timestamp, now: Timestamp) {
         let mut entries = self.entries.lock();
         let delay = match entries.get(key) {
             Some(entry) if !self.expired(entry, event) => (entry.delay * 2).min(self.max),
@@ -65,7 +59,7 @@ impl Backoff {
     }
 
     /// Forgets what starts with this.
-    pub fn forget(&self, prefix: &str) {
+    pub(crate) fn forget(&self, prefix: &str) {
         self.entries.lock().retain(|key, _| !key.starts_with(prefix));
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 /// News from a source of pods.
 #[derive(Debug)]
-pub enum News {
+pub(crate) enum News {
     /// A pod, new or changed.
     Pod(Arc<Pod>),
     /// A pod is gone from its source.
@@ -20,7 +20,7 @@ pub enum News {
 }
 
 /// Starts and feeds workers until shutdown.
-pub async fn run(
+pub(crate) async fn run(
     agent: Arc<Agent>,
     news_sender: mpsc::UnboundedSender<News>,
     mut news: mpsc::UnboundedReceiver<News>,

@@ -18,16 +18,16 @@ const PERIOD: Duration = Duration::from_secs(2);
 const CONTAINER_ROUNDS: u32 = 30;
 
 /// Clears away until shutdown. Starts when all sources of pods have been read: before, every pod looks like nobody's.
-pub async fn run(agent: Arc<Agent>) {
+pub(crate) async fn run(agent: Arc<Agent>) {
     let mut round = 0_u32;
     loop {
         if let Err(error) = orphans(&agent).await {
             tracing::warn!(%error, "could not clear away after vanished pods");
         }
-        if round % CONTAINER_ROUNDS == 0 {
-            if let Err(error) = dead_containers(&agent).await {
-                tracing::warn!(%error, "could not remove dead containers");
-            }
+        if round.is_multiple_of(CONTAINER_ROUNDS)
+            && let Err(error) = dead_containers(&agent).await
+        {
+            tracing::warn!(%error, "could not remove dead containers");
         }
         round = round.wrapping_add(1);
         tokio::time::sleep(PERIOD).await;

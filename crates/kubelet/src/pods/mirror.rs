@@ -39,7 +39,7 @@ pub(super) async fn ensure(agent: &Agent, pod: &Pod) -> Result<(), kube::Error> 
 }
 
 /// Deletes a mirror pod at once.
-pub async fn delete(client: &kube::Client, mirror: &Pod) -> Result<(), kube::Error> {
+pub(crate) async fn delete(client: &kube::Client, mirror: &Pod) -> Result<(), kube::Error> {
     let api: Api<Pod> = Api::namespaced(client.clone(), mirror.ns());
     let preconditions = Preconditions { uid: mirror.metadata.uid.clone(), resource_version: None };
     let params =

@@ -1,15 +1,15 @@
 //! The pods of this node: where they come from, one worker for each, and what it does.
 
-pub mod actions;
-pub mod admission;
-pub mod backoff;
-pub mod dispatch;
-pub mod housekeeping;
-pub mod mirror;
-pub mod pleg;
+pub(crate) mod actions;
+pub(crate) mod admission;
+pub(crate) mod backoff;
+pub(crate) mod dispatch;
+pub(crate) mod housekeeping;
+pub(crate) mod mirror;
+pub(crate) mod pleg;
 mod start;
-pub mod static_pods;
+pub(crate) mod static_pods;
 mod stop;
 mod sync;
-pub mod table;
+pub(crate) mod table;
 mod worker;

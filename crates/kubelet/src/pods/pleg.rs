@@ -19,7 +19,7 @@ const RECONNECT: Duration = Duration::from_secs(5);
 type Snapshot = BTreeMap<String, BTreeMap<String, i32>>;
 
 /// Lists until shutdown.
-pub async fn relist(agent: Arc<Agent>, has_events: Arc<std::sync::atomic::AtomicBool>) {
+pub(crate) async fn relist(agent: Arc<Agent>, has_events: Arc<std::sync::atomic::AtomicBool>) {
     let mut last = Snapshot::new();
     loop {
         match snapshot(&agent).await {
@@ -59,7 +59,7 @@ fn changed(old: &Snapshot, new: &Snapshot) -> Vec<String> {
 }
 
 /// Follows the runtime's events until shutdown; ends where it has none.
-pub async fn events(agent: Arc<Agent>, has_events: Arc<std::sync::atomic::AtomicBool>) {
+pub(crate) async fn events(agent: Arc<Agent>, has_events: Arc<std::sync::atomic::AtomicBool>) {
     loop {
         match agent.runtime.container_events().await {
             Ok(mut stream) => {

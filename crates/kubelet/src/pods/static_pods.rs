@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Reads the manifests again and again, until shutdown.
-pub async fn run(
+pub(crate) async fn run(
     agent: Arc<Agent>,
     path: PathBuf,
     news: mpsc::UnboundedSender<News>,

@@ -36,7 +36,7 @@ pub(super) struct Memory {
     failures: BTreeMap<String, StartFailure>,
     last_words: BTreeMap<String, String>,
     admitted: bool,
-    pub(super) verdict: Option<StartFailure>,
+    verdict: Option<StartFailure>,
     volume_delay: Option<Duration>,
 }
 
@@ -83,17 +83,19 @@ async fn collect_last_words(agent: &Agent, view: &PodView, memory: &mut Memory) 
             continue;
         }
         let mut text = String::new();
-        if let Some(file) = &run.message_file {
-            if let Ok(Some(mut bytes)) = agent.host.read(Path::new(file)).await {
-                bytes.truncate(MESSAGE_MAX);
-                text = String::from_utf8_lossy(&bytes).into_owned();
-            }
+        if let Some(file) = &run.message_file
+            && let Ok(Some(mut bytes)) = agent.host.read(Path::new(file)).await
+        {
+            bytes.truncate(MESSAGE_MAX);
+            text = String::from_utf8_lossy(&bytes).into_owned();
         }
         let policy = run.annotations.get(crate::spec::labels::MESSAGE_POLICY).map(String::as_str);
-        if text.is_empty() && policy == Some("FallbackToLogsOnError") && run.exit_code != 0 {
-            if let Ok(Some(bytes)) = agent.host.read(Path::new(&run.log)).await {
-                text = crate::logs::tail_text(&bytes, LOG_TAIL_LINES, LOG_TAIL_MAX);
-            }
+        if text.is_empty()
+            && policy == Some("FallbackToLogsOnError")
+            && run.exit_code != 0
+            && let Ok(Some(bytes)) = agent.host.read(Path::new(&run.log)).await
+        {
+            text = crate::logs::tail_text(&bytes, LOG_TAIL_LINES, LOG_TAIL_MAX);
         }
         if !text.is_empty() {
             memory.last_words.insert(run.id.clone(), text);

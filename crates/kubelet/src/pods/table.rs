@@ -1,44 +1,33 @@
 //! The pods that the kubelet knows, and the mailbox of each one's worker.
 
 use crate::pod::PodExt;
-use crate::status::containers::StartFailure;
 use api_types::k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// That a pod must stop.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stop {
-    /// Seconds of grace other than the pod's own.
-    pub grace: Option<i64>,
-    /// What its status says of the end (eviction).
-    pub verdict: Option<StartFailure>,
-}
-
 #[derive(Debug)]
 struct Mail {
     pod: Arc<Pod>,
     dirty: bool,
-    stop: Option<Stop>,
     removed: bool,
 }
 
 /// The newest word on one pod; older ones are overwritten.
 #[derive(Debug)]
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     mail: Mutex<Mail>,
     changed: Notify,
 }
 
 impl Mailbox {
     fn new(pod: Arc<Pod>) -> Self {
-        Self { mail: Mutex::new(Mail { pod, dirty: true, stop: None, removed: false }), changed: Notify::new() }
+        Self { mail: Mutex::new(Mail { pod, dirty: true, removed: false }), changed: Notify::new() }
     }
 
     /// The pod as last seen.
-    pub fn pod(&self) -> Arc<Pod> {
+    pub(crate) fn pod(&self) -> Arc<Pod> {
         self.mail.lock().pod.clone()
     }
 
@@ -48,7 +37,7 @@ impl Mailbox {
     }
 
     /// A new version of the pod; a sync is due when it matters to the containers.
-    pub fn update(&self, pod: Arc<Pod>) {
+    pub(crate) fn update(&self, pod: Arc<Pod>) {
         self.change(|mail| {
             mail.dirty |= matters(&mail.pod, &pod);
             mail.pod = pod;
@@ -56,58 +45,50 @@ impl Mailbox {
     }
 
     /// The pod is to be looked at.
-    pub fn poke(&self) {
+    pub(crate) fn poke(&self) {
         self.change(|mail| mail.dirty = true);
     }
 
-    /// The pod must stop.
-    pub fn stop(&self, stop: Stop) {
-        self.change(|mail| mail.stop = Some(stop));
-    }
-
     /// The pod is gone from where it came from.
-    pub fn remove(&self) {
+    pub(crate) fn remove(&self) {
         self.change(|mail| mail.removed = true);
     }
 
     /// Whether the pod is gone from where it came from.
-    pub fn is_removed(&self) -> bool {
+    pub(crate) fn is_removed(&self) -> bool {
         self.mail.lock().removed
     }
 
-    /// Why the pod must stop, if it must.
-    pub fn must_stop(&self) -> Option<Stop> {
+    /// Whether the pod must stop.
+    pub(crate) fn must_stop(&self) -> bool {
         let mail = self.mail.lock();
-        let ends = mail.removed || mail.pod.is_deleted() || mail.pod.ended();
-        mail.stop.clone().or_else(|| ends.then(Stop::default))
+        mail.removed || mail.pod.is_deleted() || mail.pod.ended()
     }
 
-    /// The seconds of grace that the end is granted: the shortest of all that were named.
-    pub fn grace(&self) -> i64 {
-        let mail = self.mail.lock();
-        let own = mail.pod.grace_seconds();
-        mail.stop.as_ref().and_then(|stop| stop.grace).map_or(own, |grace| grace.min(own))
+    /// The seconds of grace that the end is granted.
+    pub(crate) fn grace(&self) -> i64 {
+        self.mail.lock().pod.grace_seconds()
     }
 
     /// Waits for the next change.
-    pub async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
     /// Takes the note that something is to be done.
-    pub fn take_dirty(&self) -> bool {
+    pub(crate) fn take_dirty(&self) -> bool {
         std::mem::take(&mut self.mail.lock().dirty)
     }
 
     /// Waits until the pod must stop.
-    pub async fn until_stop(&self) {
-        while self.must_stop().is_none() {
+    pub(crate) async fn until_stop(&self) {
+        while !self.must_stop() {
             self.changed().await;
         }
     }
 
     /// Waits until the pod is gone from where it came from.
-    pub async fn until_removed(&self) {
+    pub(crate) async fn until_removed(&self) {
         while !self.is_removed() {
             self.changed().await;
         }
@@ -139,14 +120,14 @@ struct Entry {
 
 /// All pods, by UID, and mirror pods by `namespace/name`.
 #[derive(Default)]
-pub struct PodTable {
+pub(crate) struct PodTable {
     entries: Mutex<BTreeMap<String, Entry>>,
     mirrors: Mutex<BTreeMap<String, Arc<Pod>>>,
 }
 
 impl PodTable {
     /// Adds a pod or a new version of it; a mailbox when a worker has to be started.
-    pub fn upsert(&self, pod: &Arc<Pod>) -> Option<Arc<Mailbox>> {
+    pub(crate) fn upsert(&self, pod: &Arc<Pod>) -> Option<Arc<Mailbox>> {
         let mut entries = self.entries.lock();
         let uid = pod.pod_uid().to_owned();
         if let Some(entry) = entries.get_mut(&uid) {
@@ -162,12 +143,12 @@ impl PodTable {
     }
 
     /// The mailbox of a pod.
-    pub fn mailbox(&self, uid: &str) -> Option<Arc<Mailbox>> {
+    pub(crate) fn mailbox(&self, uid: &str) -> Option<Arc<Mailbox>> {
         self.entries.lock().get(uid).map(|entry| entry.mailbox.clone())
     }
 
     /// The pod is gone from where it came from.
-    pub fn remove(&self, uid: &str) {
+    pub(crate) fn remove(&self, uid: &str) {
         if let Some(entry) = self.entries.lock().get_mut(uid) {
             entry.pending = None;
             entry.mailbox.remove();
@@ -175,34 +156,34 @@ impl PodTable {
     }
 
     /// The worker is done; the pod to start anew, if it came back meanwhile.
-    pub fn finished(&self, uid: &str) -> Option<Arc<Pod>> {
+    pub(crate) fn finished(&self, uid: &str) -> Option<Arc<Pod>> {
         self.entries.lock().remove(uid)?.pending
     }
 
     /// All pods.
-    pub fn all(&self) -> Vec<Arc<Pod>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Pod>> {
         self.entries.lock().values().map(|entry| entry.mailbox.pod()).collect()
     }
 
     /// A pod by UID.
-    pub fn get(&self, uid: &str) -> Option<Arc<Pod>> {
+    pub(crate) fn get(&self, uid: &str) -> Option<Arc<Pod>> {
         self.mailbox(uid).map(|mailbox| mailbox.pod())
     }
 
     /// Pods of that namespace and name; more than one while a static pod is replaced.
-    pub fn named(&self, namespace: &str, name: &str) -> Vec<Arc<Pod>> {
+    pub(crate) fn named(&self, namespace: &str, name: &str) -> Vec<Arc<Pod>> {
         self.all().into_iter().filter(|pod| pod.ns() == namespace && pod.pod_name() == name).collect()
     }
 
     /// Looks at all pods.
-    pub fn poke_all(&self) {
+    pub(crate) fn poke_all(&self) {
         for entry in self.entries.lock().values() {
             entry.mailbox.poke();
         }
     }
 
     /// Runs the admission check of a pod against the pods admitted so far, and notes the outcome. One at a time.
-    pub fn admit<E>(&self, uid: &str, check: impl FnOnce(&[Arc<Pod>]) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn admit<E>(&self, uid: &str, check: impl FnOnce(&[Arc<Pod>]) -> Result<(), E>) -> Result<(), E> {
         let mut entries = self.entries.lock();
         let others: Vec<_> = (entries.iter())
             .filter(|(other, entry)| *other != uid && entry.admitted)
@@ -216,24 +197,24 @@ impl PodTable {
     }
 
     /// The pod does not use the node's resources any more.
-    pub fn release(&self, uid: &str) {
+    pub(crate) fn release(&self, uid: &str) {
         if let Some(entry) = self.entries.lock().get_mut(uid) {
             entry.admitted = false;
         }
     }
 
     /// The mirror pod of a static pod.
-    pub fn mirror(&self, key: &str) -> Option<Arc<Pod>> {
+    pub(crate) fn mirror(&self, key: &str) -> Option<Arc<Pod>> {
         self.mirrors.lock().get(key).cloned()
     }
 
     /// All mirror pods.
-    pub fn mirrors(&self) -> Vec<Arc<Pod>> {
+    pub(crate) fn mirrors(&self) -> Vec<Arc<Pod>> {
         self.mirrors.lock().values().cloned().collect()
     }
 
     /// A mirror pod was seen, or is gone.
-    pub fn set_mirror(&self, key: &str, pod: Option<Arc<Pod>>) {
+    pub(crate) fn set_mirror(&self, key: &str, pod: Option<Arc<Pod>>) {
         match pod {
             Some(pod) => drop(self.mirrors.lock().insert(key.to_owned(), pod)),
             None => drop(self.mirrors.lock().remove(key)),
@@ -259,9 +240,9 @@ mod tests {
         assert!(mailbox.take_dirty());
         assert!(table.upsert(&pod("u", json!({"phase": "Running"}))).is_none());
         assert!(!mailbox.take_dirty());
-        assert!(mailbox.must_stop().is_none());
+        assert!(!mailbox.must_stop());
         table.upsert(&pod("u", json!({"phase": "Failed"})));
-        assert!(mailbox.must_stop().is_some());
+        assert!(mailbox.must_stop());
     }
 
     #[test]

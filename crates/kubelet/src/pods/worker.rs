@@ -38,14 +38,14 @@ async fn wait_for_name(agent: &Agent, mailbox: &Mailbox) {
         let same = agent.pods.named(pod.ns(), pod.pod_name());
         same.iter().any(|other| other.pod_uid() != pod.pod_uid() && other.is_static())
     };
-    while pod.is_static() && taken() && mailbox.must_stop().is_none() {
+    while pod.is_static() && taken() && !mailbox.must_stop() {
         tokio::time::sleep(RETRY).await;
     }
 }
 
 async fn syncing(agent: &Agent, mailbox: &Mailbox, memory: &mut Memory) {
     loop {
-        if mailbox.must_stop().is_some() {
+        if mailbox.must_stop() {
             return;
         }
         mailbox.take_dirty();
@@ -66,7 +66,7 @@ async fn syncing(agent: &Agent, mailbox: &Mailbox, memory: &mut Memory) {
         };
         let deadline = tokio::time::Instant::now() + wait;
         // A change taken in during the pass may have used up the notification.
-        while !mailbox.take_dirty() && mailbox.must_stop().is_none() {
+        while !mailbox.take_dirty() && !mailbox.must_stop() {
             tokio::select! {
                 biased;
                 () = mailbox.changed() => {}
@@ -77,9 +77,6 @@ async fn syncing(agent: &Agent, mailbox: &Mailbox, memory: &mut Memory) {
 }
 
 async fn terminating(agent: &Agent, mailbox: &Mailbox, memory: &mut Memory) {
-    if let Some(verdict) = mailbox.must_stop().and_then(|stop| stop.verdict) {
-        memory.verdict = Some(verdict);
-    }
     loop {
         let (pod, grace) = (mailbox.pod(), mailbox.grace());
         agent.probes.stop_restarting(pod.pod_uid());

@@ -5,7 +5,7 @@
 
 mod grpc;
 mod http;
-pub mod run;
+pub(crate) mod run;
 mod worker;
 
 use crate::events::Events;
@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 /// Kinds of probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Restarts a container that fails it.
     Liveness,
     /// Takes a container that fails it out of service.
@@ -62,7 +62,7 @@ struct Handle {
 }
 
 /// All probes of the node.
-pub struct Probes {
+pub(crate) struct Probes {
     runtime: Arc<dyn Runtime>,
     events: Events,
     statuses: Arc<StatusManager>,
@@ -75,7 +75,7 @@ pub struct Probes {
 
 impl Probes {
     /// No probes yet. `pokes` gets the UID of a pod when a result changes.
-    pub fn new(
+    pub(crate) fn new(
         runtime: Arc<dyn Runtime>,
         events: Events,
         statuses: Arc<StatusManager>,
@@ -96,7 +96,7 @@ impl Probes {
     }
 
     /// Starts the probes of the pod that don't run yet.
-    pub fn add(self: &Arc<Self>, pod: &Arc<Pod>) {
+    pub(crate) fn add(self: &Arc<Self>, pod: &Arc<Pod>) {
         let sidecars = pod.init().iter().filter(|container| pod::is_sidecar(container));
         for container in sidecars.chain(pod.main()) {
             for kind in Kind::ALL {
@@ -120,7 +120,7 @@ impl Probes {
     }
 
     /// Probes look at the pod again: its status changed.
-    pub fn kick(&self, uid: &str) {
+    pub(crate) fn kick(&self, uid: &str) {
         for (key, handle) in self.workers.lock().iter() {
             if key.0 == uid {
                 handle.kick.notify_one();
@@ -129,12 +129,12 @@ impl Probes {
     }
 
     /// A pod that is being stopped is not restarted: its liveness and startup probes end.
-    pub fn stop_restarting(&self, uid: &str) {
+    pub(crate) fn stop_restarting(&self, uid: &str) {
         self.remove(uid, |kind| kind != Kind::Readiness);
     }
 
     /// Ends all probes of a pod.
-    pub fn forget(&self, uid: &str) {
+    pub(crate) fn forget(&self, uid: &str) {
         self.remove(uid, |_| true);
     }
 

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 /// How a probe went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// As it should be.
     Success,
     /// The container answered badly, or not at all.
@@ -20,7 +20,7 @@ pub enum Outcome {
 
 /// Where an HTTP request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpTarget {
+pub(crate) struct HttpTarget {
     /// TLS without verification.
     pub tls: bool,
     /// Host to connect to.
@@ -34,7 +34,7 @@ pub struct HttpTarget {
 }
 
 /// The number of a port given by number or by name.
-pub fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
+pub(crate) fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
     let number = match port {
         IntOrString::Int(number) => *number,
         IntOrString::String(name) => match name.parse() {
@@ -51,7 +51,7 @@ pub fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
 }
 
 /// Where an httpGet action goes.
-pub fn http_target(action: &HTTPGetAction, container: &Container, pod_ip: &str) -> Result<HttpTarget, String> {
+pub(crate) fn http_target(action: &HTTPGetAction, container: &Container, pod_ip: &str) -> Result<HttpTarget, String> {
     let path = action.path.as_deref().unwrap_or_default();
     Ok(HttpTarget {
         tls: action.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
@@ -68,7 +68,13 @@ pub fn http_target(action: &HTTPGetAction, container: &Container, pod_ip: &str) 
 }
 
 /// Carries out a probe.
-pub async fn probe(runtime: &dyn Runtime, container: &Container, id: &str, pod_ip: &str, probe: &Probe) -> Outcome {
+pub(crate) async fn probe(
+    runtime: &dyn Runtime,
+    container: &Container,
+    id: &str,
+    pod_ip: &str,
+    probe: &Probe,
+) -> Outcome {
     let timeout = Duration::from_secs(probe.timeout_seconds.filter(|value| *value > 0).unwrap_or(1) as u64);
     if let Some(action) = &probe.exec {
         return exec(runtime, id, action.command.clone().unwrap_or_default(), timeout).await;
@@ -137,7 +143,7 @@ async fn tcp(host: &str, port: u16, timeout: Duration) -> Outcome {
 }
 
 /// Carries out an httpGet hook: any answer below 400 is fine.
-pub async fn http_hook(target: &HttpTarget, timeout: Duration) -> Result<(), String> {
+pub(crate) async fn http_hook(target: &HttpTarget, timeout: Duration) -> Result<(), String> {
     match http::probe(target, timeout).await {
         Outcome::Success => Ok(()),
         Outcome::Failure(why) | Outcome::Broken(why) => Err(why),

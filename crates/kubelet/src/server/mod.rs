@@ -22,7 +22,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// Starts the servers that the configuration asks for.
-pub async fn start(agent: &Arc<Agent>) -> anyhow::Result<()> {
+pub(crate) async fn start(agent: &Arc<Agent>) -> anyhow::Result<()> {
     let config = &agent.config.server;
     let checks = checks(agent);
     if config.healthz_port != 0 {

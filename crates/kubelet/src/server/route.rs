@@ -112,7 +112,7 @@ pub(super) fn subresources(path: &str) -> &'static [&'static str] {
 
 /// All values of a query parameter.
 pub(super) fn values(query: &str, name: &str) -> Vec<String> {
-    let pairs = query.split('&').filter_map(|pair| Some(pair.split_once('=').unwrap_or((pair, ""))));
+    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.filter(|(key, _)| *key == name).map(|(_, value)| decode(value)).collect()
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// What has been prepared for a container before it is created.
 #[derive(Debug)]
-pub struct Prepared<'a> {
+pub(crate) struct Prepared<'a> {
     /// The image as the runtime names it.
     pub image_ref: &'a str,
     /// What the runtime knows of the image.
@@ -30,13 +30,13 @@ pub struct Prepared<'a> {
 }
 
 /// The path of the container's log below the pod's log directory.
-pub fn log_path(name: &str, restarts: u32) -> String {
+pub(crate) fn log_path(name: &str, restarts: u32) -> String {
     format!("{name}/{restarts}.log")
 }
 
 /// What changes when the container has to be replaced: upstream's hash of name and image, so that a kubelet of either kind
 /// leaves the other's containers running (`HashContainer`, which prints the JSON bytes in Go's notation).
-pub fn hash(container: &Container) -> String {
+pub(crate) fn hash(container: &Container) -> String {
     let identity =
         BTreeMap::from([("image", container.image.as_deref().unwrap_or_default()), ("name", &container.name)]);
     let json = serde_json::to_vec(&identity).unwrap_or_default();
@@ -72,7 +72,7 @@ fn annotations(pod: &Pod, container: &Container, restarts: u32) -> HashMap<Strin
 }
 
 /// The container's configuration.
-pub fn config(config: &Config, pod: &Pod, container: &Container, prepared: Prepared<'_>) -> ContainerConfig {
+pub(crate) fn config(config: &Config, pod: &Pod, container: &Container, prepared: Prepared<'_>) -> ContainerConfig {
     let lookup = |name: &str| prepared.env.get(name).cloned();
     let words = |list: &Option<Vec<String>>| list.iter().flatten().map(|word| expand(word, &lookup)).collect();
     let user_image = container.image.clone().unwrap_or_default();

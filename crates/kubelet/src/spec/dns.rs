@@ -9,7 +9,7 @@ const MAX_SEARCHES: usize = 32;
 
 /// The node's part of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NodeDns {
+pub(crate) struct NodeDns {
     /// The cluster's servers (--cluster-dns).
     pub cluster: Vec<String>,
     /// The cluster's domain (--cluster-domain).
@@ -19,7 +19,7 @@ pub struct NodeDns {
 }
 
 /// Parses a resolv.conf: servers, the last `search` line, options.
-pub fn parse(text: &str) -> DnsConfig {
+pub(crate) fn parse(text: &str) -> DnsConfig {
     let mut config = DnsConfig::default();
     for line in text.lines() {
         let line = line.split(['#', ';']).next().unwrap_or_default();
@@ -35,7 +35,7 @@ pub fn parse(text: &str) -> DnsConfig {
 }
 
 /// The pod's DNS configuration.
-pub fn for_pod(pod: &Pod, node: &NodeDns) -> DnsConfig {
+pub(crate) fn for_pod(pod: &Pod, node: &NodeDns) -> DnsConfig {
     let policy = pod.spec().dns_policy.as_deref().unwrap_or("ClusterFirst");
     let cluster = match policy {
         "ClusterFirst" => !pod.host_network(),

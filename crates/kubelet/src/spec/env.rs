@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Objects that an environment is made from; none where the object does not exist.
 #[derive(Debug, Default)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// ConfigMaps of the pod's namespace.
     pub config_maps: BTreeMap<String, Option<ConfigMap>>,
     /// Secrets of the pod's namespace.
@@ -18,7 +18,7 @@ pub struct Sources {
 
 /// What else an environment is made from.
 #[derive(Debug)]
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// Fetched objects.
     pub sources: &'a Sources,
     /// Variables of the services.
@@ -30,7 +30,7 @@ pub struct Context<'a> {
 }
 
 /// Names of the ConfigMaps and Secrets that the container's environment needs.
-pub fn references(container: &Container) -> (BTreeSet<String>, BTreeSet<String>) {
+pub(crate) fn references(container: &Container) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut maps, mut secrets) = (BTreeSet::new(), BTreeSet::new());
     for source in container.env_from.iter().flatten() {
         maps.extend(source.config_map_ref.as_ref().map(|r| r.name.clone()));
@@ -44,7 +44,7 @@ pub fn references(container: &Container) -> (BTreeSet<String>, BTreeSet<String>)
 }
 
 /// The container's environment; an error is upstream's text for CreateContainerConfigError.
-pub fn environment(
+pub(crate) fn environment(
     pod: &Pod,
     container: &Container,
     context: &Context<'_>,
@@ -89,7 +89,7 @@ fn from_whole_objects(pod: &Pod, container: &Container, sources: &Sources) -> Re
 }
 
 /// What the API server says of an absent object; that it is quoted here is upstream's behaviour.
-pub fn missing(kind: &str, _namespace: &str, name: &str) -> String {
+pub(crate) fn missing(kind: &str, _namespace: &str, name: &str) -> String {
     format!("{kind} {name:?} not found")
 }
 

@@ -1,7 +1,7 @@
 //! `$(NAME)` in commands, arguments and environment values.
 
 /// Replaces `$(NAME)` by what `lookup` gives; unknown names stay as they are, `$$` is a dollar sign.
-pub fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
+pub(crate) fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// Addresses that the pod's fields may refer to before the API knows them.
 #[derive(Debug, Clone, Default)]
-pub struct Addresses {
+pub(crate) struct Addresses {
     /// The pod's.
     pub pod: Vec<String>,
     /// The node's.
@@ -17,7 +17,7 @@ pub struct Addresses {
 }
 
 /// The value of `path` in `pod`; an error names a path that does not exist.
-pub fn field(pod: &Pod, path: &str, addresses: &Addresses) -> Result<String, String> {
+pub(crate) fn field(pod: &Pod, path: &str, addresses: &Addresses) -> Result<String, String> {
     if let Some((map, key)) = subscript(path) {
         return match map {
             "metadata.labels" => Ok(entry(pod.metadata.labels.as_ref(), key)),
@@ -77,7 +77,7 @@ fn quote(text: &str) -> String {
 }
 
 /// The value of a container's resource; an absent limit is the node's allocatable.
-pub fn resource(
+pub(crate) fn resource(
     container: &Container,
     selector: &ResourceFieldSelector,
     allocatable: &Amounts,

@@ -7,7 +7,7 @@ const MAX_HOSTNAME: usize = 63;
 const MAX_FQDN: usize = 64;
 
 /// The pod's host name and, with a subdomain, its domain.
-pub fn names(pod: &Pod, cluster_domain: &str) -> Result<(String, String), String> {
+pub(crate) fn names(pod: &Pod, cluster_domain: &str) -> Result<(String, String), String> {
     let spec = pod.spec();
     if let Some(fixed) = spec.hostname_override.as_deref().filter(|name| !name.is_empty()) {
         return Ok((fixed.to_owned(), String::new()));
@@ -25,7 +25,7 @@ pub fn names(pod: &Pod, cluster_domain: &str) -> Result<(String, String), String
 }
 
 /// What `uname -n` shows in the pod.
-pub fn kernel_name(pod: &Pod, hostname: &str, domain: &str) -> Result<String, String> {
+pub(crate) fn kernel_name(pod: &Pod, hostname: &str, domain: &str) -> Result<String, String> {
     if pod.spec().set_hostname_as_fqdn != Some(true) || domain.is_empty() {
         return Ok(hostname.to_owned());
     }
@@ -40,7 +40,12 @@ pub fn kernel_name(pod: &Pod, hostname: &str, domain: &str) -> Result<String, St
 }
 
 /// The pod's /etc/hosts; `host_file` is the node's own, for pods on its network.
-pub fn file(pod: &Pod, pod_ips: &[String], cluster_domain: &str, host_file: Option<&str>) -> Result<String, String> {
+pub(crate) fn file(
+    pod: &Pod,
+    pod_ips: &[String],
+    cluster_domain: &str,
+    host_file: Option<&str>,
+) -> Result<String, String> {
     let mut out = match host_file {
         Some(text) => format!("# Kubernetes-managed hosts file (host network).\n{text}"),
         None => {

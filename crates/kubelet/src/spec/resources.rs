@@ -19,12 +19,12 @@ const GUARANTEED_OOM: i64 = -997;
 const BEST_EFFORT_OOM: i64 = 1000;
 
 /// CPU thousandths as v1 shares.
-pub fn shares(milli: i64) -> i64 {
+pub(crate) fn shares(milli: i64) -> i64 {
     (milli * 1024 / 1000).clamp(MIN_SHARES, MAX_SHARES)
 }
 
 /// CPU thousandths as a quota in microseconds per period.
-pub fn quota(milli: i64, period_micros: i64) -> i64 {
+pub(crate) fn quota(milli: i64, period_micros: i64) -> i64 {
     (milli * period_micros / 1000).max(MIN_QUOTA)
 }
 
@@ -40,7 +40,7 @@ fn of(container: &Container, limits: bool, name: &str) -> Option<i64> {
 }
 
 /// A container's resources for the runtime.
-pub fn container(
+pub(crate) fn container(
     pod: &Pod,
     container: &Container,
     config: &CgroupConfig,
@@ -67,7 +67,7 @@ pub fn container(
 }
 
 /// How willingly the kernel kills the container: less for who asked for a greater part of the memory.
-pub fn oom_score(pod: &Pod, container: &Container, memory_capacity: u64) -> i64 {
+pub(crate) fn oom_score(pod: &Pod, container: &Container, memory_capacity: u64) -> i64 {
     if pod.is_critical() {
         return GUARANTEED_OOM;
     }
@@ -84,7 +84,7 @@ pub fn oom_score(pod: &Pod, container: &Container, memory_capacity: u64) -> i64 
 }
 
 /// The limits of the pod's own cgroup.
-pub fn pod_cgroup(pod: &Pod, config: &CgroupConfig) -> CgroupLimits {
+pub(crate) fn pod_cgroup(pod: &Pod, config: &CgroupConfig) -> CgroupLimits {
     let (requests, limits) = (pod_requests(pod), pod_limits(pod));
     let mut out = CgroupLimits {
         pids: (config.pod_pids_limit > 0).then_some(config.pod_pids_limit),
@@ -105,12 +105,12 @@ pub fn pod_cgroup(pod: &Pod, config: &CgroupConfig) -> CgroupLimits {
 }
 
 /// The cgroup that holds all pods.
-pub fn kubepods(config: &CgroupConfig) -> String {
+pub(crate) fn kubepods(config: &CgroupConfig) -> String {
     format!("{}/kubepods", config.root.trim_end_matches('/'))
 }
 
 /// The cgroup of a QoS class.
-pub fn class_cgroup(config: &CgroupConfig, class: QosClass) -> String {
+pub(crate) fn class_cgroup(config: &CgroupConfig, class: QosClass) -> String {
     match class {
         QosClass::Guaranteed => kubepods(config),
         QosClass::Burstable => kubepods(config) + "/burstable",
@@ -119,18 +119,18 @@ pub fn class_cgroup(config: &CgroupConfig, class: QosClass) -> String {
 }
 
 /// The pod's cgroup.
-pub fn cgroup_name(pod: &Pod, config: &CgroupConfig) -> String {
+pub(crate) fn cgroup_name(pod: &Pod, config: &CgroupConfig) -> String {
     format!("{}/pod{}", class_cgroup(config, qos::pod_qos(pod)), pod.pod_uid())
 }
 
 /// Shares of the burstable class: what its pods asked for together.
-pub fn burstable_shares<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> u64 {
+pub(crate) fn burstable_shares<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> u64 {
     let burstable = pods.into_iter().filter(|pod| qos::pod_qos(pod) == QosClass::Burstable);
     shares(burstable.map(|pod| pod_requests(pod).get("cpu").copied().unwrap_or(0)).sum()) as u64
 }
 
 /// Resources that pods use of, for the fit check, with one pod counted.
-pub fn demand(pod: &Pod) -> BTreeMap<String, i64> {
+pub(crate) fn demand(pod: &Pod) -> BTreeMap<String, i64> {
     let mut out = pod_requests(pod);
     out.insert("pods".into(), 1);
     out

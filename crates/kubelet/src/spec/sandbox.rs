@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// The directory of the pod's logs.
-pub fn log_dir(config: &Config, pod: &Pod) -> PathBuf {
+pub(crate) fn log_dir(config: &Config, pod: &Pod) -> PathBuf {
     config.paths.pod_logs.join(format!("{}_{}_{}", pod.ns(), pod.pod_name(), pod.pod_uid()))
 }
 
@@ -23,7 +23,7 @@ fn sandbox_labels(pod: &Pod) -> HashMap<String, String> {
 }
 
 /// The labels that say which pod something belongs to.
-pub fn identity(pod: &Pod) -> [(String, String); 3] {
+pub(crate) fn identity(pod: &Pod) -> [(String, String); 3] {
     [
         (labels::POD_NAME.to_owned(), pod.pod_name().to_owned()),
         (labels::POD_NAMESPACE.to_owned(), pod.ns().to_owned()),
@@ -51,7 +51,12 @@ fn port_mappings(pod: &Pod) -> Vec<PortMapping> {
 }
 
 /// The sandbox's configuration for its `attempt`th creation.
-pub fn config(config: &Config, pod: &Pod, node_dns: &dns::NodeDns, attempt: u32) -> Result<PodSandboxConfig, String> {
+pub(crate) fn config(
+    config: &Config,
+    pod: &Pod,
+    node_dns: &dns::NodeDns,
+    attempt: u32,
+) -> Result<PodSandboxConfig, String> {
     if pod.spec().host_users == Some(false) {
         return Err("pods with hostUsers: false need user namespaces, which this kubelet does not support".into());
     }

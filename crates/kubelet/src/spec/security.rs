@@ -29,7 +29,7 @@ const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", 
 
 /// What the node adds to a pod's security.
 #[derive(Debug, Clone, Default)]
-pub struct NodeSecurity {
+pub(crate) struct NodeSecurity {
     /// Directory of localhost seccomp profiles.
     pub seccomp_root: std::path::PathBuf,
     /// Without a profile of its own a container runs under the runtime's.
@@ -37,7 +37,7 @@ pub struct NodeSecurity {
 }
 
 /// The namespaces that the pod shares.
-pub fn namespaces(pod: &Pod) -> NamespaceOption {
+pub(crate) fn namespaces(pod: &Pod) -> NamespaceOption {
     let spec = pod.spec();
     let node_or_pod = |host: Option<bool>| if host == Some(true) { NamespaceMode::Node } else { NamespaceMode::Pod };
     let pid = match (spec.host_pid, spec.share_process_namespace) {
@@ -70,7 +70,7 @@ fn groups_policy(context: &PodSecurityContext) -> i32 {
 }
 
 /// The sandbox's security context. It runs under the runtime's seccomp profile whatever its containers ask for.
-pub fn sandbox(pod: &Pod) -> LinuxSandboxSecurityContext {
+pub(crate) fn sandbox(pod: &Pod) -> LinuxSandboxSecurityContext {
     let context = pod.spec().security_context.clone().unwrap_or_default();
     let privileged = pod.init().iter().chain(pod.main()).any(is_privileged);
     LinuxSandboxSecurityContext {
@@ -87,7 +87,7 @@ pub fn sandbox(pod: &Pod) -> LinuxSandboxSecurityContext {
 }
 
 /// Whether the container asks for all privileges.
-pub fn is_privileged(container: &Container) -> bool {
+pub(crate) fn is_privileged(container: &Container) -> bool {
     container.security_context.as_ref().and_then(|context| context.privileged) == Some(true)
 }
 
@@ -125,7 +125,7 @@ fn apparmor(wanted: &AppArmorProfile) -> SecurityProfile {
 }
 
 /// The container's security context.
-pub fn container(
+pub(crate) fn container(
     pod: &Pod,
     container: &Container,
     image: Option<&Image>,
@@ -163,7 +163,7 @@ pub fn container(
 }
 
 /// Refuses root where the pod forbids it; the text is upstream's.
-pub fn verify_non_root(pod: &Pod, container: &Container, image: &Image) -> Result<(), String> {
+pub(crate) fn verify_non_root(pod: &Pod, container: &Container, image: &Image) -> Result<(), String> {
     let of_pod = pod.spec().security_context.as_ref();
     let own: Option<&SecurityContext> = container.security_context.as_ref();
     let required = own.and_then(|c| c.run_as_non_root).or(of_pod.and_then(|c| c.run_as_non_root)) == Some(true);

@@ -8,7 +8,7 @@ const MASTER_NAMESPACE: &str = "default";
 const MASTER_SERVICE: &str = "kubernetes";
 
 /// Variables for a pod in `namespace`; without links only the API server's.
-pub fn variables<'a>(
+pub(crate) fn variables<'a>(
     services: impl IntoIterator<Item = &'a Service>,
     namespace: &str,
     links: bool,

@@ -7,18 +7,18 @@ use api_types::k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, Pod
 use api_types::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// The sandbox has its network.
-pub const READY_TO_START: &str = "PodReadyToStartContainers";
+pub(crate) const READY_TO_START: &str = "PodReadyToStartContainers";
 /// Init containers have ended.
-pub const INITIALIZED: &str = "Initialized";
+pub(crate) const INITIALIZED: &str = "Initialized";
 /// The pod may get traffic.
-pub const READY: &str = "Ready";
+pub(crate) const READY: &str = "Ready";
 /// All containers are ready.
-pub const CONTAINERS_READY: &str = "ContainersReady";
+pub(crate) const CONTAINERS_READY: &str = "ContainersReady";
 /// The pod has a node.
-pub const SCHEDULED: &str = "PodScheduled";
+pub(crate) const SCHEDULED: &str = "PodScheduled";
 
 /// Types that only the kubelet writes.
-pub const OWNED: &[&str] = &[READY_TO_START, INITIALIZED, READY, CONTAINERS_READY];
+pub(crate) const OWNED: &[&str] = &[READY_TO_START, INITIALIZED, READY, CONTAINERS_READY];
 
 /// Status, reason and message of a condition.
 type Finding = (bool, &'static str, String);
@@ -26,7 +26,7 @@ type Finding = (bool, &'static str, String);
 const HOLDS: Finding = (true, "", String::new());
 
 /// The kubelet's conditions for a status with everything else filled in.
-pub fn all(pod: &Pod, status: &PodStatus, view: &PodView, context: &Context<'_>) -> Vec<PodCondition> {
+pub(crate) fn all(pod: &Pod, status: &PodStatus, view: &PodView, context: &Context<'_>) -> Vec<PodCondition> {
     let phase = status.phase.as_deref().unwrap_or_default();
     let sandbox = view.active_sandbox().is_some_and(|sandbox| pod.host_network() || !sandbox.ips.is_empty());
     let containers_ready = containers_ready(pod, status, phase);

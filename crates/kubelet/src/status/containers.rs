@@ -13,7 +13,7 @@ use api_types::k8s_openapi::jiff::Timestamp;
 
 /// Why a container did not start, as the last try said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StartFailure {
+pub(crate) struct StartFailure {
     /// "ErrImagePull", "CrashLoopBackOff", ...
     pub reason: String,
     /// For people.
@@ -21,7 +21,7 @@ pub struct StartFailure {
 }
 
 /// Statuses of all containers of a role, in the order of the spec.
-pub fn statuses(pod: &Pod, role: Role, view: &PodView, context: &Context<'_>) -> Vec<ContainerStatus> {
+pub(crate) fn statuses(pod: &Pod, role: Role, view: &PodView, context: &Context<'_>) -> Vec<ContainerStatus> {
     let list: Vec<Container> = match role {
         Role::Init => pod.init().to_vec(),
         Role::Main => pod.main().to_vec(),
@@ -146,7 +146,7 @@ fn never_seen(pod: &Pod, container: &Container, context: &Context<'_>) -> Contai
 }
 
 /// The end of a container of which nothing more is known.
-pub fn lost_state(message: &str) -> ContainerState {
+pub(crate) fn lost_state(message: &str) -> ContainerState {
     ContainerState {
         terminated: Some(ContainerStateTerminated {
             exit_code: 137,

@@ -12,7 +12,7 @@ use component_helpers::qos;
 use std::collections::BTreeMap;
 
 /// What the probes found out.
-pub trait Readiness {
+pub(crate) trait Readiness {
     /// Whether the container has started: no startup probe, or it succeeded.
     fn started(&self, id: &str, container: &Container) -> bool;
     /// Whether the container is ready: no readiness probe, or it succeeded.
@@ -20,7 +20,7 @@ pub trait Readiness {
 }
 
 /// What a status is made from beside the pod and the runtime's view.
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// Probe results.
     pub probes: &'a dyn Readiness,
     /// Why containers did not start, by container name.
@@ -42,7 +42,7 @@ pub struct Context<'a> {
 }
 
 /// The status.
-pub fn generate(pod: &Pod, view: &PodView, context: &Context<'_>) -> PodStatus {
+pub(crate) fn generate(pod: &Pod, view: &PodView, context: &Context<'_>) -> PodStatus {
     let of = |role| Some(containers::statuses(pod, role, view, context)).filter(|list| !list.is_empty());
     let mut status = PodStatus {
         init_container_statuses: of(Role::Init),

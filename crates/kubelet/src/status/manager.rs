@@ -36,7 +36,7 @@ struct State {
 }
 
 /// Holds the status of every pod and writes it to the API.
-pub struct StatusManager {
+pub(crate) struct StatusManager {
     client: Option<kube::Client>,
     state: Mutex<State>,
     changed: Notify,
@@ -51,18 +51,18 @@ enum Sent {
 
 impl StatusManager {
     /// Writes through `client`; without one it only remembers.
-    pub fn new(client: Option<kube::Client>) -> Arc<Self> {
+    pub(crate) fn new(client: Option<kube::Client>) -> Arc<Self> {
         Arc::new(Self { client, state: Mutex::default(), changed: Notify::new() })
     }
 
     /// The status of a pod as this kubelet knows it, else as the API does.
-    pub fn status(&self, pod: &Pod) -> PodStatus {
+    pub(crate) fn status(&self, pod: &Pod) -> PodStatus {
         let known = self.state.lock().entries.get(pod.pod_uid()).map(|entry| entry.status.clone());
         known.or_else(|| pod.status.clone()).unwrap_or_default()
     }
 
     /// Sets a pod's status.
-    pub fn set(&self, pod: &Arc<Pod>, status: PodStatus) {
+    pub(crate) fn set(&self, pod: &Arc<Pod>, status: PodStatus) {
         let mut state = self.state.lock();
         let uid = pod.pod_uid().to_owned();
         match state.entries.get_mut(&uid) {
@@ -83,7 +83,7 @@ impl StatusManager {
     }
 
     /// Nothing of the pod is left here: once its status is written, a pod that is being deleted goes.
-    pub fn finish(&self, pod: &Arc<Pod>) {
+    pub(crate) fn finish(&self, pod: &Arc<Pod>) {
         let mut state = self.state.lock();
         if let Some(entry) = state.entries.get_mut(pod.pod_uid()) {
             entry.pod = pod.clone();
@@ -95,7 +95,7 @@ impl StatusManager {
     }
 
     /// Sends the status again: somebody overwrote it, or the mirror pod is new.
-    pub fn resend(&self, uid: &str) {
+    pub(crate) fn resend(&self, uid: &str) {
         if let Some(entry) = self.state.lock().entries.get_mut(uid) {
             entry.version += 1;
         }
@@ -103,12 +103,12 @@ impl StatusManager {
     }
 
     /// Forgets a pod that is gone.
-    pub fn forget(&self, uid: &str) {
+    pub(crate) fn forget(&self, uid: &str) {
         self.state.lock().entries.remove(uid);
     }
 
     /// Sends changes until shutdown.
-    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+    pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let Some(client) = self.client.clone() else { return };
         loop {
             let failed = tokio::select! {

@@ -1,6 +1,6 @@
 //! Pod status: computed in [`generate`], written to the API by [`manager`] alone.
 
-pub mod conditions;
-pub mod containers;
-pub mod generate;
-pub mod manager;
+pub(crate) mod conditions;
+pub(crate) mod containers;
+pub(crate) mod generate;
+pub(crate) mod manager;

@@ -1,8 +1,8 @@
 //! Volumes of pods: prepared on the host before containers start, refreshed while they run, removed after them.
 
 mod claims;
-pub mod mounts;
-pub mod payload;
+pub(crate) mod mounts;
+pub(crate) mod payload;
 
 use crate::agent::Agent;
 use crate::host::PathKind;
@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where each volume of a pod is on the host.
-pub type VolumePaths = BTreeMap<String, PathBuf>;
+pub(crate) type VolumePaths = BTreeMap<String, PathBuf>;
 
 /// The directory of everything that the kubelet keeps for a pod.
-pub fn pod_dir(root: &Path, uid: &str) -> PathBuf {
+pub(crate) fn pod_dir(root: &Path, uid: &str) -> PathBuf {
     root.join("pods").join(uid)
 }
 
@@ -29,7 +29,7 @@ fn fs_group(pod: &Pod) -> Option<u32> {
 }
 
 /// Makes all volumes of the pod ready (again: contents are brought up to date). The error is the text of a FailedMount event.
-pub async fn set_up(agent: &Agent, pod: &Pod) -> Result<VolumePaths, String> {
+pub(crate) async fn set_up(agent: &Agent, pod: &Pod) -> Result<VolumePaths, String> {
     let root = agent.config.paths.root.clone();
     let io = |error: std::io::Error| error.to_string();
     agent.host.make_dir(&pod_dir(&root, pod.pod_uid()), 0o750).await.map_err(io)?;
@@ -125,6 +125,6 @@ async fn host_path(agent: &Agent, source: &HostPathVolumeSource) -> Result<PathB
 }
 
 /// Removes everything of the pod from the host.
-pub async fn tear_down(agent: &Agent, uid: &str) -> std::io::Result<()> {
+pub(crate) async fn tear_down(agent: &Agent, uid: &str) -> std::io::Result<()> {
     agent.host.remove(&pod_dir(&agent.config.paths.root, uid)).await
 }

@@ -10,7 +10,7 @@ use k8s_cri::v1::{Mount, MountPropagation};
 use std::collections::BTreeMap;
 
 /// The mounts of a container; the error is the text of CreateContainerConfigError.
-pub async fn of_container(
+pub(crate) async fn of_container(
     agent: &Agent,
     pod: &Pod,
     container: &Container,
