@@ -151,10 +151,6 @@ impl Errors {
         self.0
     }
 
-    pub(crate) fn append(&mut self, mut other: Errors) {
-        self.0.append(&mut other.0);
-    }
-
     pub(crate) fn required(&mut self, field: &Field, detail: &str) {
         self.push(FieldError::required(field.path(), detail));
     }

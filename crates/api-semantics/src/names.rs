@@ -160,6 +160,19 @@ pub(crate) fn percent(text: &str) -> Messages {
     Vec::new()
 }
 
+/// A C identifier.
+pub(crate) fn c_identifier(text: &str) -> Messages {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if text.is_empty() || text.as_bytes()[0].is_ascii_digit() || !text.bytes().all(word) {
+        return vec![explain(
+            "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'",
+            "[A-Za-z_][A-Za-z0-9_]*",
+            &["my_name", "MY_NAME", "MyName"],
+        )];
+    }
+    Vec::new()
+}
+
 /// An IP address as upstream reads it: no zone, no leading zeros.
 pub(crate) fn ip(text: &str) -> Option<IpAddr> {
     text.parse().ok()

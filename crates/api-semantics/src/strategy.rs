@@ -83,7 +83,7 @@ pub trait Strategy: Send + Sync {
 }
 
 /// Whether anything but metadata and status differs.
-pub fn changes_spec(new: &Value, old: &Value) -> bool {
+pub(crate) fn changes_spec(new: &Value, old: &Value) -> bool {
     let relevant = |v: &Value| -> Vec<(String, Value)> {
         let fields = v.as_object().into_iter().flatten();
         let counts = |k: &String| !matches!(k.as_str(), "metadata" | "status" | "apiVersion" | "kind");

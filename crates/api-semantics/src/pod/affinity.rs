@@ -57,7 +57,7 @@ fn selector_term(term: &Field, errors: &mut Errors) {
     }
 }
 
-pub(crate) fn node_selector_requirement(requirement: &Field, errors: &mut Errors) {
+fn node_selector_requirement(requirement: &Field, errors: &mut Errors) {
     let (operator, values) = (requirement.get("operator"), requirement.get("values"));
     match operator.str() {
         "In" | "NotIn" if values.is_empty() => {

@@ -340,15 +340,13 @@ fn within_limit(name: &str, requests: &Field, (request, limit): (&Field, &Field)
     let overcommit = is_native(name) && !is_huge_pages(name);
     let Some(asked) = quantity::of(request.value()) else { return };
     match quantity::of(limit.value()) {
-        Some(limit) if asked != limit && !overcommit => errors.invalid_as(
-            requests,
-            asked.to_string(),
-            format!("must be equal to {name} limit of {}", limit.to_string()),
-        ),
+        Some(limit) if asked != limit && !overcommit => {
+            errors.invalid_as(requests, asked.to_string(), format!("must be equal to {name} limit of {limit}"))
+        }
         Some(limit) if asked > limit => errors.invalid_as(
             requests,
             asked.to_string(),
-            format!("must be less than or equal to {name} limit of {}", limit.to_string()),
+            format!("must be less than or equal to {name} limit of {limit}"),
         ),
         None if !overcommit => errors.required(limits, "Limit must be set for non overcommitable resources"),
         _ => {}

@@ -15,7 +15,7 @@ pub(crate) mod update;
 pub(crate) mod volume_sources;
 mod volumes;
 
-pub(crate) use affinity::{node_selector, node_selector_requirement};
+pub(crate) use affinity::node_selector;
 pub(crate) use resource_names::{amount, any_resource_name, is_quota_resource, quota_name, resource_name};
 pub(crate) use scheduling::{taint_effect, tolerations};
-pub(crate) use spec::{Owner, pod_spec, pod_template, template_metadata};
+pub(crate) use spec::{Owner, pod_spec, pod_template};

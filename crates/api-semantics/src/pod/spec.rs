@@ -25,7 +25,7 @@ pub(crate) fn pod_template(template: &Field, errors: &mut Errors) {
 }
 
 /// The labels and annotations of a template.
-pub(crate) fn template_metadata(template: &Field, errors: &mut Errors) {
+fn template_metadata(template: &Field, errors: &mut Errors) {
     let metadata = template.get("metadata");
     let below = |name: &str| Field::at(metadata.get(name).value(), template.path().child(name));
     object_meta::labels(&below("labels"), errors);

@@ -80,10 +80,8 @@ pub(crate) fn validate(name: &str, source: &Field, errors: &mut Errors) {
         }
         "hostPath" => host_path(source, errors),
         "gitRepo" => descending_path(&source.get("directory"), errors),
-        "gcePersistentDisk" | "awsElasticBlockStore" => {
-            if !(0..=255).contains(&source.get("partition").int_or_zero()) {
-                errors.invalid(&source.get("partition"), "must be between 0 and 255, inclusive");
-            }
+        "gcePersistentDisk" | "awsElasticBlockStore" if !(0..=255).contains(&source.get("partition").int_or_zero()) => {
+            errors.invalid(&source.get("partition"), "must be between 0 and 255, inclusive");
         }
         "nfs" => nfs(source, errors),
         "iscsi" => iscsi(source, errors),

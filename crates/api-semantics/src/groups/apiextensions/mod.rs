@@ -1,6 +1,9 @@
 //! The group `apiextensions.k8s.io`.
 
 mod custom_resource_definition;
+mod names;
+mod schema;
+mod version;
 
 use crate::kind::Kind;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::defaults::{each, ensure, set, within};
+use crate::defaults::{ensure, set, within};
 use crate::kind::Kind;
 
 pub(crate) static KIND: Kind = Kind {
@@ -25,14 +25,7 @@ fn default_v2(scaler: &mut Value) {
             "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
         }]),
     );
-    each(spec, "metrics", canonical_target);
     within(spec, "behavior", behavior);
-}
-
-fn canonical_target(metric: &mut Value) {
-    for source in ["resource", "containerResource", "pods", "object", "external"] {
-        for amount in ["value", "averageValue"] {}
-    }
 }
 
 fn behavior(behavior: &mut Value) {

@@ -98,7 +98,7 @@ fn source(name: &str, source: &Field, errors: &mut Errors) {
             metric_identifier(&source.get("metric"), errors);
             one_target(&target, errors);
             let average = target.get("averageValue");
-            if !quantity::of(average.value()).is_some_and(|q| q > Quantity::ZERO) {
+            if quantity::of(average.value()).is_none_or(|q| q <= Quantity::ZERO) {
                 errors.required(&average, "must specify a positive target averageValue");
             }
         }

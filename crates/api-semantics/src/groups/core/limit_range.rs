@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-use crate::defaults::{each, ensure, fill, map_at, set, set_zero, text, within};
+use crate::defaults::{each, ensure, fill, map_at, set_zero, text, within};
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
 use crate::names;
@@ -63,8 +63,8 @@ fn validate(range: &Field, errors: &mut Errors) {
             }
         }
         if limit.str_of("type") == "PersistentVolumeClaim"
-            && !limit.get("min").value().get("storage").is_some()
-            && !limit.get("max").value().get("storage").is_some()
+            && limit.get("min").value().get("storage").is_none()
+            && limit.get("max").value().get("storage").is_none()
         {
             errors.required(&limit, "either minimum or maximum storage value is required, but neither was provided");
         }

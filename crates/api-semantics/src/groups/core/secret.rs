@@ -42,16 +42,12 @@ fn validate(secret: &Field, errors: &mut Errors) {
         }
         "kubernetes.io/dockercfg" => json_entry(&data, ".dockercfg", errors),
         "kubernetes.io/dockerconfigjson" => json_entry(&data, ".dockerconfigjson", errors),
-        "kubernetes.io/basic-auth" => {
-            if !has(&data, "username") && !has(&data, "password") {
-                errors.required(&data.entry("username"), "");
-                errors.required(&data.entry("password"), "");
-            }
+        "kubernetes.io/basic-auth" if !has(&data, "username") && !has(&data, "password") => {
+            errors.required(&data.entry("username"), "");
+            errors.required(&data.entry("password"), "");
         }
-        "kubernetes.io/ssh-auth" => {
-            if data.entry("ssh-privatekey").is_empty() {
-                errors.required(&data.entry("ssh-privatekey"), "");
-            }
+        "kubernetes.io/ssh-auth" if data.entry("ssh-privatekey").is_empty() => {
+            errors.required(&data.entry("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => {
             for key in ["tls.crt", "tls.key"] {

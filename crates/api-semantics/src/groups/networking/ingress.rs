@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::checks::{optional_name, port_number, required_name};
-use crate::defaults::{each, ensure, set, within};
+use crate::defaults::{each, ensure, within};
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
 use crate::names;

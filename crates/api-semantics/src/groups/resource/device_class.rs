@@ -7,5 +7,6 @@ pub(crate) static KIND: Kind = Kind {
     default: |o| {
         crate::defaults::ensure(o, "spec");
     },
+    validate: |o, e| super::devices::class(&o.get("spec"), e),
     ..Kind::CLUSTER
 };

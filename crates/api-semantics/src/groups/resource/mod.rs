@@ -2,10 +2,12 @@
 
 mod device_class;
 mod device_taint_rule;
+mod devices;
 mod resource_claim;
 mod resource_claim_template;
 mod resource_pool_status_request;
 mod resource_slice;
+mod slices;
 
 use serde_json::Value;
 
@@ -30,19 +32,6 @@ fn request_defaults(request: &mut Value) {
         set_zero(request, "count", 1);
     }
     each(request, "tolerations", |t| set_zero(t, "operator", "Equal"));
-}
-
-fn slice_defaults(slice: &mut Value) {
-    let spec = ensure(slice, "spec");
-    let pool = ensure(spec, "pool");
-    crate::defaults::set(pool, "generation", 0);
-    each(
-        spec,
-        "devices",
-        |device| {
-            for value in device["capacity"].as_object_mut().into_iter().flat_map(|m| m.values_mut()) {}
-        },
-    );
 }
 
 /// The kinds of the group, and the version that an entry is limited to.

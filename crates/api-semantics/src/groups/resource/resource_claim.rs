@@ -9,5 +9,7 @@ pub(crate) static KIND: Kind = Kind {
         ensure(o, "status");
         super::claim_spec_defaults(ensure(o, "spec"));
     },
+    validate_create: |o, e| super::devices::claim(&o.get("spec"), e),
+    validate_change: super::devices::immutable_spec,
     ..Kind::PLAIN
 };

@@ -9,5 +9,7 @@ pub(crate) static KIND: Kind = Kind {
         ensure(spec, "metadata");
         super::claim_spec_defaults(ensure(spec, "spec"));
     },
+    validate_create: |o, e| super::devices::claim(&o.dig("spec.spec"), e),
+    validate_change: super::devices::immutable_spec,
     ..Kind::PLAIN
 };

@@ -2,4 +2,9 @@
 
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind { generation: true, default: super::slice_defaults, ..Kind::CLUSTER };
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    validate: |o, e| super::slices::validate(&o.get("spec"), e),
+    validate_change: super::slices::change,
+    ..Kind::CLUSTER
+};

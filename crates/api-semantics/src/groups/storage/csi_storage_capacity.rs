@@ -1,14 +1,9 @@
 //! CSIStorageCapacity: space left for a class in a topology.
 
-use serde_json::Value;
-
-use crate::defaults::within;
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind { default, unconditional_update: false, validate, validate_change, ..Kind::PLAIN };
-
-fn default(capacity: &mut Value) {}
+pub(crate) static KIND: Kind = Kind { unconditional_update: false, validate, validate_change, ..Kind::PLAIN };
 
 fn validate(capacity: &Field, errors: &mut Errors) {
     crate::selectors::validate(&capacity.get("nodeTopology"), errors);
