@@ -167,20 +167,25 @@ impl PodControl {
     where
         K: kube::Resource<DynamicType = ()>,
     {
+        let result = self.delete_quietly(pod).await;
+        match &result {
+            Ok(()) => self.recorder.normal(parent, "SuccessfulDelete", format!("Deleted pod: {}", pod.name_any())),
+            Err(error) => {
+                self.recorder.warning(parent, "FailedDelete", format!("Error deleting: {}", message(error)));
+            }
+        }
+        result
+    }
+
+    /// The same without events.
+    pub(crate) async fn delete_quietly(&self, pod: &Pod) -> Result<(), kube::Error> {
         let (namespace, name) = (pod.metadata.namespace.as_deref().unwrap_or_default(), pod.name_any());
         let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         match self.api(namespace).delete(&name, &params).await {
-            Ok(_) => {
-                self.recorder.normal(parent, "SuccessfulDelete", format!("Deleted pod: {name}"));
-                Ok(())
-            }
             // Gone, or another pod has the name by now.
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-            Err(error) => {
-                self.recorder.warning(parent, "FailedDelete", format!("Error deleting: {}", message(&error)));
-                Err(error)
-            }
+            result => result.map(drop),
         }
     }
 

@@ -22,6 +22,7 @@ mod replicationcontroller;
 mod root_ca;
 mod serviceaccount;
 mod serviceaccount_token;
+mod statefulset;
 mod tainteviction;
 mod ttlafterfinished;
 
@@ -82,6 +83,7 @@ pub static ALL: &[Controller] = &[
         garbagecollector::start,
     ),
     controller("daemonset-controller", "daemonset", "daemon-set-controller", daemonset::start),
+    controller("statefulset-controller", "statefulset", "statefulset-controller", statefulset::start),
     controller("node-ipam-controller", "nodeipam", "node-controller", nodeipam::start),
     controller("node-lifecycle-controller", "nodelifecycle", "node-controller", nodelifecycle::start),
     controller("taint-eviction-controller", "taint-eviction-controller", "node-controller", tainteviction::start),
@@ -112,12 +114,7 @@ pub static ALL: &[Controller] = &[
         by_default: false,
         ..controller("bootstrap-signer-controller", "bootstrapsigner", "bootstrap-signer", bootstrap::start_signer)
     },
-    controller(
-        "serviceaccount-token-controller",
-        "serviceaccount-token",
-        "",
-        serviceaccount_token::start,
-    ),
+    controller("serviceaccount-token-controller", "serviceaccount-token", "", serviceaccount_token::start),
     controller(
         "ttl-after-finished-controller",
         "ttl-after-finished",
