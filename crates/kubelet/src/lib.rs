@@ -3,7 +3,7 @@
 //! Everything outside the API is reached through two seams: [`runtime::Runtime`] (the container runtime, CRI) and
 //! [`host::Host`] (files, mounts, cgroups, machine facts). A hollow node passes fakes for both.
 //!
-//! **Invariant:** decides nothing about which node a pod belongs to, and keeps no state of its own on disk that it could not
+//! Invariant: decides nothing about which node a pod belongs to, and keeps no state of its own on disk that it could not
 //! rebuild from the API server and the runtime.
 
 mod agent;
