@@ -14,6 +14,7 @@ mod spec;
 pub(crate) mod update;
 pub(crate) mod volume_sources;
 mod volumes;
+pub(crate) mod warnings;
 
 pub(crate) use affinity::node_selector;
 pub(crate) use resource_names::{amount, any_resource_name, is_quota_resource, quota_name, resource_name};

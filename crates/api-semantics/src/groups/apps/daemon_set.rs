@@ -17,6 +17,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_update,
     validate,
     validate_change,
+    warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.template", w),
     ..Kind::PLAIN
 };
 

@@ -13,6 +13,7 @@ pub(crate) static KIND: Kind = Kind {
     default,
     validate,
     validate_change,
+    warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.template", w),
     ..Kind::PLAIN
 };
 

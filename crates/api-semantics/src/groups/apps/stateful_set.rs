@@ -16,6 +16,7 @@ pub(crate) static KIND: Kind = Kind {
     validate,
     validate_create,
     validate_change,
+    warnings,
     ..Kind::PLAIN
 };
 
@@ -166,5 +167,25 @@ fn validate_create(sets: &Field, errors: &mut Errors) {
     }
     for claim in sets.dig("spec.volumeClaimTemplates").items() {
         crate::groups::core::claim_spec(&claim.get("spec"), errors);
+    }
+}
+
+fn warnings(sets: &Field, old: Option<&Field>, out: &mut Vec<String>) {
+    crate::pod::warnings::template(sets, old, "spec.template", out);
+    let spec = sets.get("spec");
+    let history = spec.get("revisionHistoryLimit");
+    if history.int_or_zero() < 0 {
+        out.push(format!(
+            "{}: a negative value retains all historical revisions; a value >= 0 is recommended",
+            history.path()
+        ));
+    }
+    for claim in spec.get("volumeClaimTemplates").items() {
+        for kind in ["requests", "limits"] {
+            let amount = claim.dig("spec.resources").get(kind).entry("storage");
+            // Upstream leaves out the claim's `spec` in the path.
+            let path = claim.path().child("resources").child(kind).key("storage");
+            crate::pod::warnings::fractional(&Field::at(amount.value(), path), out);
+        }
     }
 }

@@ -7,8 +7,15 @@ use crate::defaults::{ensure, set, set_zero};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, empty_status};
 
-pub(crate) static KIND: Kind =
-    Kind { generation: true, initial_status: Some(empty_status), default, validate, validate_create, ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    initial_status: Some(empty_status),
+    default,
+    validate,
+    validate_create,
+    warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.jobTemplate.spec.template", w),
+    ..Kind::PLAIN
+};
 
 fn default(cron: &mut Value) {
     ensure(cron, "status");

@@ -16,6 +16,7 @@ pub(crate) static KIND: Kind = Kind {
     validate,
     validate_create,
     validate_change,
+    warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.template", w),
     ..Kind::PLAIN
 };
 

@@ -11,6 +11,7 @@ use crate::names;
 pub(crate) static KIND: Kind = Kind {
     default: |o| each(o, "subsets", |s| each(s, "ports", |p| set_zero(p, "protocol", "TCP"))),
     validate,
+    warnings: |_, _, out| out.push(DEPRECATED.to_owned()),
     ..Kind::PLAIN
 };
 
@@ -76,3 +77,5 @@ fn special_ip(field: &Field, errors: &mut Errors) {
         errors.invalid(field, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
     }
 }
+
+const DEPRECATED: &str = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";

@@ -19,6 +19,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_update,
     validate,
     validate_change,
+    warnings,
     ..Kind::CLUSTER
 };
 
@@ -175,4 +176,28 @@ fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
         let affinity = Field::at(spec.get("nodeAffinity").value(), Path::new("nodeAffinity"));
         errors.invalid(&affinity, "field is immutable, except for updating from beta label to GA");
     }
+}
+
+const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+
+fn warnings(volume: &Field, _old: Option<&Field>, out: &mut Vec<String>) {
+    let annotation = volume.dig("metadata.annotations").entry(OLD_CLASS);
+    if annotation.exists() {
+        out.push(format!("{}: deprecated since v1.8; use \"storageClassName\" attribute instead", annotation.path()));
+    }
+    let spec = volume.get("spec");
+    let policy = spec.get("persistentVolumeReclaimPolicy");
+    if policy.str() == "Recycle" {
+        out.push(format!("{}: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.", policy.path()));
+    }
+    for (name, words) in [
+        ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+        ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+        ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
+    ] {
+        if spec.has(name) {
+            out.push(format!("{}: {words}", spec.get(name).path()));
+        }
+    }
+    crate::pod::warnings::fractional(&spec.get("capacity").entry("storage"), out);
 }

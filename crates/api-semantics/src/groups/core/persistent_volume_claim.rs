@@ -1,16 +1,15 @@
 //! PersistentVolumeClaim: a request for storage.
 
+use api_types::Path;
 use serde_json::{Value, json};
 
 use crate::checks::{optional_one_of, same};
 use crate::defaults::{ensure, set, set_zero, within};
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
-use crate::names;
 use crate::quantity::{self, Quantity};
-use crate::selectors;
 use crate::strategy::{Context, Part};
-use api_types::Path;
+use crate::{names, selectors};
 
 pub(crate) static KIND: Kind = Kind {
     initial_status: Some(|| json!({"phase": "Pending"})),
@@ -19,6 +18,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_update,
     validate: |claim, errors| claim_spec(&claim.get("spec"), errors),
     validate_change,
+    warnings,
     ..Kind::PLAIN
 };
 
@@ -177,4 +177,10 @@ fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
     }
     let mode = Field::at(spec.get("volumeMode").value(), Path::new("volumeMode"));
     crate::checks::immutable(&mode, &old_spec.get("volumeMode"), errors);
+}
+
+fn warnings(claim: &Field, _old: Option<&Field>, out: &mut Vec<String>) {
+    for kind in ["requests", "limits"] {
+        crate::pod::warnings::fractional(&claim.dig("spec.resources").get(kind).entry("storage"), out);
+    }
 }

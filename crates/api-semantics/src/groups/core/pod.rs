@@ -15,6 +15,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_update,
     validate,
     validate_change: crate::pod::update::validate,
+    warnings,
     ..Kind::PLAIN
 };
 
@@ -67,4 +68,11 @@ fn keep_all_but_resources(new: &mut Value, old: &Value) {
 fn validate(pod: &Field, errors: &mut Errors) {
     let owner = Owner::Pod(pod.get("metadata").str_of("name"));
     pod_spec(&pod.get("spec"), &owner, errors);
+}
+
+/// A changed pod is looked at again only where a spec may change.
+fn warnings(pod: &Field, old: Option<&Field>, out: &mut Vec<String>) {
+    if old.is_none_or(|o| !crate::checks::same(&o.get("spec"), &pod.get("spec"))) {
+        crate::pod::warnings::pod_spec(&pod.get("spec"), out);
+    }
 }

@@ -8,5 +8,6 @@ pub(crate) static KIND: Kind = Kind {
     generation: true,
     default: |o| pod_template(ensure(o, "template")),
     validate: |o, e| crate::pod::pod_template(&o.get("template"), e),
+    warnings: |n, o, w| crate::pod::warnings::template(n, o, "template", w),
     ..Kind::PLAIN
 };

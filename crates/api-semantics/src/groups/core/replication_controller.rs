@@ -7,8 +7,14 @@ use crate::defaults::{ensure, map_at, set, set_zero};
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind =
-    Kind { generation: true, initial_status: Some(|| json!({"replicas": 0})), default, validate, ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    initial_status: Some(|| json!({"replicas": 0})),
+    default,
+    validate,
+    warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.template", w),
+    ..Kind::PLAIN
+};
 
 fn default(rc: &mut Value) {
     let labels = map_at(rc, "spec.template.metadata.labels");

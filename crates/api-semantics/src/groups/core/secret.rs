@@ -9,7 +9,7 @@ use crate::defaults::{ensure, set_zero};
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
 
-pub(crate) static KIND: Kind = Kind { default, validate, validate_change, ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind { default, validate, validate_change, warnings, ..Kind::PLAIN };
 
 /// `stringData` is a way to write `data`; it is never stored.
 fn default(secret: &mut Value) {
@@ -80,4 +80,21 @@ fn json_entry(data: &Field, key: &str, errors: &mut Errors) {
 fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
     immutable(&new.get("type"), &old.get("type"), errors);
     frozen(new, old, &["data"], errors);
+}
+
+/// A certificate that does not parse is stored all the same.
+fn warnings(secret: &Field, _old: Option<&Field>, out: &mut Vec<String>) {
+    if secret.str_of("type") != "kubernetes.io/tls" {
+        return;
+    }
+    let text = |key: &str| {
+        let entry = secret.get("data").entry(key);
+        let bytes = base64::engine::general_purpose::STANDARD.decode(entry.str()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    if !text("tls.crt").contains("-----BEGIN ") {
+        out.push("tls: failed to find any PEM data in certificate input".to_owned());
+    } else if !text("tls.key").contains("-----BEGIN ") {
+        out.push("tls: failed to find any PEM data in key input".to_owned());
+    }
 }

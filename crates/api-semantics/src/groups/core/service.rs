@@ -19,6 +19,7 @@ pub(crate) static KIND: Kind = Kind {
     validate_change,
     prepare_create,
     prepare_update,
+    warnings,
     ..Kind::PLAIN
 };
 
@@ -435,4 +436,20 @@ fn keep_node_ports(new: &mut Value, old: &Value) {
             p["nodePort"] = number;
         }
     });
+}
+
+fn warnings(service: &Field, _old: Option<&Field>, out: &mut Vec<String>) {
+    let spec = service.get("spec");
+    if spec.str_of("trafficDistribution") == "PreferClose" {
+        out.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned());
+    }
+    if !spec.get("externalIPs").is_empty() {
+        out.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
+    }
+    if spec.str_of("clusterIP") == "None" && !spec.str_of("loadBalancerIP").is_empty() {
+        out.push("spec.loadBalancerIP is ignored for headless services".to_owned());
+    }
+    if spec.str_of("clusterIP") == "None" && spec.str_of("sessionAffinity") == "ClientIP" {
+        out.push("spec.SessionAffinity is ignored for headless services".to_owned());
+    }
 }

@@ -8,8 +8,14 @@ use crate::field::{Errors, Field};
 use crate::kind::Kind;
 use crate::names;
 
-pub(crate) static KIND: Kind =
-    Kind { generation: true, initial_status: Some(|| json!({"loadBalancer": {}})), default, validate, ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    initial_status: Some(|| json!({"loadBalancer": {}})),
+    default,
+    validate,
+    warnings,
+    ..Kind::PLAIN
+};
 
 fn default(ingress: &mut Value) {
     ensure(ensure(ingress, "status"), "loadBalancer");
@@ -136,5 +142,14 @@ fn backend_service(backend: &Field, service: &Field, errors: &mut Errors) {
         (true, false) => errors.invalid_each(&name, names::port_name(name.str())),
         (false, true) => port_number(&number, errors),
         (false, false) => errors.required(backend, "port name or number is required"),
+    }
+}
+
+fn warnings(ingress: &Field, _old: Option<&Field>, out: &mut Vec<String>) {
+    if ingress.dig("metadata.annotations").entry("kubernetes.io/ingress.class").exists() {
+        out.push(
+            "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"
+                .to_owned(),
+        );
     }
 }
