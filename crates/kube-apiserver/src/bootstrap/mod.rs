@@ -1,5 +1,8 @@
 //! Objects that every cluster has from the start.
 
+mod api_services;
+mod flowcontrol;
+
 use anyhow::{Context, Result};
 use api_semantics::Part;
 use apiserver::{
@@ -9,43 +12,70 @@ use apiserver::{
     registry::{Change, Create, Writer},
     server::Core,
 };
+use futures::{FutureExt, TryFutureExt, future::BoxFuture, future::try_join_all};
 use serde_json::{Value, json};
 
 use crate::config::Config;
 
+const PRIORITY_CLASSES: [(&str, i64, &str); 2] = [
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+];
+
 /// Creates what is missing; what is there stays as it is.
 pub(crate) async fn objects(core: &Core, config: &Config) -> Result<()> {
+    let mut wanted: Vec<(&str, &str, Value)> = Vec::new();
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-        create(core, "", "v1", "namespaces", json!({ "metadata": { "name": name } })).await?;
+        wanted.push(("", "namespaces", json!({ "metadata": { "name": name } })));
     }
-    for (name, value, description) in [
-        (
-            "system-node-critical",
-            2_000_001_000,
-            "Used for system critical pods that must not be moved from their current node.",
-        ),
-        (
-            "system-cluster-critical",
-            2_000_000_000,
-            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
-        ),
-    ] {
+    for (name, value, description) in PRIORITY_CLASSES {
         let class = json!({ "metadata": { "name": name }, "value": value, "description": description });
-        create(core, "scheduling.k8s.io", "v1", "priorityclasses", class).await?;
+        wanted.push(("scheduling.k8s.io", "priorityclasses", class));
     }
     let cidrs: Vec<String> = config.service_ips.iter().map(ToString::to_string).collect();
     let range = json!({ "metadata": { "name": "kubernetes" }, "spec": { "cidrs": cidrs } });
-    create(core, "networking.k8s.io", "v1", "servicecidrs", range).await?;
+    wanted.push(("networking.k8s.io", "servicecidrs", range));
+    for (plural, object) in flowcontrol::objects() {
+        wanted.push(("flowcontrol.apiserver.k8s.io", plural, object));
+    }
+    // All at once: the store commits them together.
+    let mut writes: Vec<BoxFuture<'_, Result<(), Error>>> = Vec::new();
+    for (group, plural, object) in wanted {
+        writes.push(create(core, group, plural, object).map_ok(|_| ()).boxed());
+    }
+    for service in api_services::objects(core) {
+        writes.push(publish(core, service).boxed());
+    }
+    try_join_all(writes).await?;
     Ok(())
 }
 
-async fn create(core: &Core, group: &str, version: &str, plural: &str, object: Value) -> Result<(), Error> {
-    let resource = core.catalog.find(group, version, plural).ok_or_else(Error::no_such_path)?;
+/// Creates an `APIService` and gives it its status.
+async fn publish(core: &Core, service: Value) -> Result<(), Error> {
+    let status = service.clone();
+    if create(core, "apiregistration.k8s.io", "apiservices", service).await? {
+        put(core, Part::Status, "apiregistration.k8s.io", "apiservices", status).await?;
+    }
+    Ok(())
+}
+
+/// Whether the object was not there before.
+async fn create(core: &Core, group: &str, plural: &str, object: Value) -> Result<bool, Error> {
+    let resource = core.catalog.find(group, "v1", plural).ok_or_else(Error::no_such_path)?;
     let object = decoded(&resource, object)?;
     let namespace = meta::namespace(&object).to_owned();
     match core.registry.create(&resource, &namespace, object, &Writer::system()).await {
-        Err(e) if e.reason != "AlreadyExists" => Err(e),
-        _ => Ok(()),
+        Ok(_) => Ok(true),
+        Err(e) if e.reason == "AlreadyExists" => Ok(false),
+        Err(e) => Err(e),
     }
 }
 
@@ -62,7 +92,7 @@ pub(crate) async fn kubernetes_service(core: &Core, config: &Config) -> Result<(
             "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": port }],
         },
     });
-    create(core, "", "v1", "services", service).await?;
+    create(core, "", "services", service).await?;
     if config.advertise_address.is_loopback() {
         tracing::warn!("no address but the loopback: pods can't reach this server through its service");
         return Ok(());
@@ -74,14 +104,14 @@ pub(crate) async fn kubernetes_service(core: &Core, config: &Config) -> Result<(
         },
         "subsets": [{ "addresses": [{ "ip": address }], "ports": [{ "name": "https", "port": port, "protocol": "TCP" }] }],
     });
-    put(core, "", "v1", "endpoints", endpoints).await?;
+    put(core, Part::Main, "", "endpoints", endpoints).await?;
     let slice = json!({
         "metadata": { "name": "kubernetes", "namespace": "default", "labels": { "kubernetes.io/service-name": "kubernetes" } },
         "addressType": if config.advertise_address.is_ipv6() { "IPv6" } else { "IPv4" },
         "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
         "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
     });
-    put(core, "discovery.k8s.io", "v1", "endpointslices", slice).await?;
+    put(core, Part::Main, "discovery.k8s.io", "endpointslices", slice).await?;
     Ok(())
 }
 
@@ -95,21 +125,21 @@ pub(crate) async fn authentication_config(core: &Core, config: &Config) -> Resul
     let map = json!({
         "metadata": { "name": "extension-apiserver-authentication", "namespace": "kube-system" }, "data": data,
     });
-    put(core, "", "v1", "configmaps", map).await?;
+    put(core, Part::Main, "", "configmaps", map).await?;
     Ok(())
 }
 
 /// Creates the object, or gives it these contents where it differs.
-async fn put(core: &Core, group: &str, version: &str, plural: &str, object: Value) -> Result<(), Error> {
-    let resource = core.catalog.find(group, version, plural).ok_or_else(Error::no_such_path)?;
+async fn put(core: &Core, part: Part, group: &str, plural: &str, object: Value) -> Result<(), Error> {
+    let resource = core.catalog.find(group, "v1", plural).ok_or_else(Error::no_such_path)?;
     let object = decoded(&resource, object)?;
     let (namespace, name) = (meta::namespace(&object).to_owned(), meta::name(&object).to_owned());
     let change = Change {
-        part: Part::Main,
-        subresource: "",
+        part,
+        subresource: if part == Part::Status { "status" } else { "" },
         make: Box::new(|_| Ok(object.clone())),
         keeps_owners: false,
-        create: Create::Always,
+        create: if part == Part::Main { Create::Always } else { Create::Never },
     };
     core.registry.update(&resource, &namespace, &name, &change, &Writer::system()).await?;
     Ok(())
