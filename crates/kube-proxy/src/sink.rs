@@ -82,7 +82,9 @@ impl Iptables {
     ) -> Result<T, SinkError> {
         let failed = move |message: String| SinkError::Failed { program: self.program(), message };
         let run = move || {
-            let tables = iptables::new(self.family == Family::V6).map_err(|error| error.to_string())?;
+            let mut tables = iptables::new(self.family == Family::V6).map_err(|error| error.to_string())?;
+            // Else every address in a listing is looked up in the DNS.
+            tables.set_numeric(true);
             work(&tables).map_err(|error| error.to_string())
         };
         let result = tokio::task::spawn_blocking(run).await.map_err(|error| failed(error.to_string()))?;
@@ -92,6 +94,13 @@ impl Iptables {
 
 fn is_own(chain: &str) -> bool {
     OWN_CHAINS.iter().any(|own| if own.ends_with('-') { chain.starts_with(own) } else { chain == *own })
+}
+
+/// Makes the chain unless it is there. Asking first would list all its rules.
+fn ensure_chain(tables: &iptables::IPTables, table: &str, chain: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let output = tables.execute(table, &format!("-N {chain}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() || said.contains("exists") { Ok(()) } else { Err(said.trim().to_owned().into()) }
 }
 
 #[async_trait]
@@ -126,14 +135,10 @@ impl PacketFilter for Iptables {
     async fn prepare(&self) -> Result<(), SinkError> {
         self.blocking(|tables| {
             for table in CANARY_TABLES {
-                if !tables.chain_exists(table, CANARY)? {
-                    tables.new_chain(table, CANARY)?;
-                }
+                ensure_chain(tables, table, CANARY)?;
             }
             for jump in JUMPS {
-                if !tables.chain_exists(jump.table, jump.to)? {
-                    tables.new_chain(jump.table, jump.to)?;
-                }
+                ensure_chain(tables, jump.table, jump.to)?;
                 let rule = format!("{} -j {}", jump.matches, jump.to);
                 if !tables.exists(jump.table, jump.from, &rule)? {
                     tables.insert(jump.table, jump.from, &rule, 1)?;
@@ -165,7 +170,7 @@ impl PacketFilter for Iptables {
         self.blocking(|tables| {
             for jump in JUMPS {
                 let rule = format!("{} -j {}", jump.matches, jump.to);
-                while tables.chain_exists(jump.table, jump.to)? && tables.exists(jump.table, jump.from, &rule)? {
+                while tables.exists(jump.table, jump.from, &rule)? {
                     tables.delete(jump.table, jump.from, &rule)?;
                 }
             }
