@@ -135,8 +135,7 @@ pub(crate) fn container(
     let own = container.security_context.clone().unwrap_or_default();
     let unmasked = own.proc_mount.as_deref() == Some("Unmasked");
     let paths = |list: &[&str]| if unmasked { Vec::new() } else { list.iter().map(|&path| path.to_owned()).collect() };
-    let user =
-        own.run_as_user.or(of_pod.run_as_user).or_else(|| image.and_then(|image| image.uid).map(|uid| uid.value));
+    let user = own.run_as_user.or(of_pod.run_as_user).or_else(|| image.and_then(image_uid));
     let named_user = image.map(|image| image.username.clone()).filter(|name| user.is_none() && !name.is_empty());
     LinuxContainerSecurityContext {
         capabilities: own.capabilities.as_ref().map(|wanted| Capability {
@@ -162,6 +161,14 @@ pub(crate) fn container(
     }
 }
 
+/// The user that the image runs as; root where it names none, and nothing where it names one by name.
+fn image_uid(image: &Image) -> Option<i64> {
+    match image.uid {
+        Some(uid) => Some(uid.value),
+        None => image.username.is_empty().then_some(0),
+    }
+}
+
 /// Refuses root where the pod forbids it; the text is upstream's.
 pub(crate) fn verify_non_root(pod: &Pod, container: &Container, image: &Image) -> Result<(), String> {
     let of_pod = pod.spec().security_context.as_ref();
@@ -176,16 +183,13 @@ pub(crate) fn verify_non_root(pod: &Pod, container: &Container, image: &Image) -
         Some(_) => return Ok(()),
         None => {}
     }
-    match image.uid {
-        Some(Int64Value { value: 0 }) => {
-            Err(format!("container has runAsNonRoot and image will run as root ({place})"))
-        }
+    match image_uid(image) {
+        Some(0) => Err(format!("container has runAsNonRoot and image will run as root ({place})")),
         Some(_) => Ok(()),
-        None if !image.username.is_empty() => Err(format!(
+        None => Err(format!(
             "container has runAsNonRoot and image has non-numeric user ({}), cannot verify user is non-root ({place})",
             image.username
         )),
-        None => Ok(()),
     }
 }
 

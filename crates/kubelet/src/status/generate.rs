@@ -57,6 +57,10 @@ pub(crate) fn generate(pod: &Pod, view: &PodView, context: &Context<'_>) -> PodS
     };
     status.phase = Some(phase(pod, &status, context.terminating && view.is_stopped()).into());
     if let Some(verdict) = context.verdict {
+        if view.containers.is_empty() {
+            // Rejected: there is nothing to say of containers that never were, and clients show the reason.
+            (status.container_statuses, status.init_container_statuses) = (None, None);
+        }
         status.phase = Some("Failed".into());
         (status.reason, status.message) = (Some(verdict.reason.clone()), Some(verdict.message.clone()));
     }
