@@ -4,8 +4,8 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
 
-/// How often the condition is looked at.
-const INTERVAL: Duration = Duration::from_millis(500);
+/// After what time the condition is looked at again: at first, and at last (a look may cost more than the time between).
+const INTERVALS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
 
 /// Waits until `condition` gives a value.
 ///
@@ -19,13 +19,17 @@ where
     let caller = std::panic::Location::caller();
     async move {
         let end = Instant::now() + limit;
+        let [mut interval, longest] = INTERVALS;
         loop {
             match condition().await {
                 Ok(value) => return value,
                 Err(state) if Instant::now() >= end => {
                     panic!("{caller}: {what}: not within {limit:?}, last seen: {state}")
                 }
-                Err(_) => tokio::time::sleep(INTERVAL).await,
+                Err(_) => {
+                    tokio::time::sleep(interval).await;
+                    interval = interval.mul_f64(1.2).min(longest);
+                }
             }
         }
     }

@@ -17,8 +17,8 @@ use testkit::{
     eventually,
 };
 
-const NODES: usize = 3;
-const REPLICAS: i32 = 5;
+const NODES: usize = 100;
+const REPLICAS: i32 = 200;
 const MINUTES: Duration = Duration::from_secs(60);
 
 async fn nodes_are_ready(client: &Client, wanted: usize) {

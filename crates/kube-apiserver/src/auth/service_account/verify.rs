@@ -37,7 +37,15 @@ pub(crate) struct ServiceAccountTokens {
     config: IssuerConfig,
     keys: Arc<VerificationKeys>,
     objects: Loopback,
-    good: Mutex<HashMap<String, (Claims, UserInfo, i64)>>,
+    good: Mutex<HashMap<String, Good>>,
+}
+
+/// A token that was found good a moment ago.
+#[derive(Clone)]
+struct Good {
+    claims: Arc<Claims>,
+    user: UserInfo,
+    until: i64,
 }
 
 type Checked<T> = Result<T, String>;
@@ -49,24 +57,36 @@ impl ServiceAccountTokens {
         Self { config, keys, objects, good: Mutex::default() }
     }
 
-    /// Who the token is; checked at most every few seconds.
-    async fn check(&self, token: &str, claims: Claims) -> Checked<(Claims, UserInfo)> {
-        let now = clock::now().as_second();
-        if let Some((claims, user, until)) = self.good.lock().get(token)
-            && now < *until
-        {
-            return Ok((claims.clone(), user.clone()));
-        }
+    /// The token as it was found a moment ago.
+    fn known(&self, token: &str, now: i64) -> Option<Good> {
+        self.good.lock().get(token).filter(|good| now < good.until).cloned()
+    }
+
+    /// Who the token is, which says `claims`.
+    async fn check(&self, token: &str, claims: Claims, now: i64) -> Checked<Good> {
         let user = match claims.iss.as_str() {
-            LEGACY_ISSUER => self.legacy(token, &claims).await?,
+            LEGACY_ISSUER => self.legacy(token, &claims, now).await?,
             _ => self.bound(&claims, now).await?,
         };
+        let found = Good { claims: Arc::new(claims), user, until: now + REMEMBER_SECONDS };
         let mut good = self.good.lock();
         if good.len() >= REMEMBER {
             good.clear();
         }
-        good.insert(token.to_owned(), (claims.clone(), user.clone(), now + REMEMBER_SECONDS));
-        Ok((claims, user))
+        good.insert(token.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    /// Those of `audiences` that the token is meant for.
+    fn audiences(&self, claims: &Claims, audiences: &[String]) -> Result<Vec<String>, AuthenticationError> {
+        // Tokens in Secrets are from before audiences: they are meant for the API server.
+        let meant_for = if claims.iss == LEGACY_ISSUER { &self.config.audiences } else { &claims.aud };
+        let matching: Vec<_> = audiences.iter().filter(|audience| meant_for.contains(audience)).cloned().collect();
+        if matching.is_empty() {
+            let message = format!("token audiences {meant_for:?} is invalid for the target audiences {audiences:?}");
+            return Err(AuthenticationError(message));
+        }
+        Ok(matching)
     }
 
     async fn bound(&self, claims: &Claims, now: i64) -> Checked<UserInfo> {
@@ -96,13 +116,13 @@ impl ServiceAccountTokens {
         Ok(user(&private.namespace, account, extra(&claims.jti, private)))
     }
 
-    async fn legacy(&self, token: &str, claims: &Claims) -> Checked<UserInfo> {
+    async fn legacy(&self, token: &str, claims: &Claims, now: i64) -> Checked<UserInfo> {
         let legacy = &claims.legacy;
         let account = Reference { name: legacy.account.clone(), uid: legacy.uid.clone() };
         if claims.sub != user_name(&legacy.namespace, &legacy.account) {
             return Err("the subject is not the service account".into());
         }
-        self.account(&legacy.namespace, &account, clock::now().as_second()).await?;
+        self.account(&legacy.namespace, &account, now).await?;
         let stored: Option<Secret> = self.objects.get_in(&legacy.namespace, &legacy.secret).await?;
         let stored = stored.filter(|secret| secret.metadata.deletion_timestamp.is_none());
         let data = stored.and_then(|secret| secret.data?.remove("token"));
@@ -163,27 +183,25 @@ fn extra(id: &str, private: &Private) -> BTreeMap<String, Vec<String>> {
 #[async_trait]
 impl TokenAuthenticator for ServiceAccountTokens {
     async fn token(&self, token: &str, audiences: &[String]) -> Result<Option<TokenIdentity>, AuthenticationError> {
+        let now = clock::now().as_second();
+        if let Some(Good { claims, user, .. }) = self.known(token, now) {
+            let audiences = self.audiences(&claims, audiences)?;
+            return Ok(Some(TokenIdentity { user, audiences }));
+        }
         let Some(claims) = self.keys.verify(token) else { return Ok(None) };
-        let legacy = claims.iss == LEGACY_ISSUER;
-        if !legacy && !self.config.issuers.contains(&claims.iss) {
+        if claims.iss != LEGACY_ISSUER && !self.config.issuers.contains(&claims.iss) {
             return Ok(None);
         }
-        // Tokens in Secrets are from before audiences: they are meant for the API server.
-        let meant_for = if legacy { &self.config.audiences } else { &claims.aud };
-        let matching: Vec<_> = audiences.iter().filter(|audience| meant_for.contains(audience)).cloned().collect();
-        if matching.is_empty() {
-            let message = format!("token audiences {meant_for:?} is invalid for the target audiences {audiences:?}");
-            return Err(AuthenticationError(message));
-        }
-        let (claims, user) = self
-            .check(token, claims)
+        let audiences = self.audiences(&claims, audiences)?;
+        let Good { claims, user, .. } = self
+            .check(token, claims, now)
             .await
             .map_err(|why| AuthenticationError(format!("invalid bearer token, {why}")))?;
-        if claims.kubernetes.warnafter.is_some_and(|after| clock::now().as_second() > after) {
+        if claims.kubernetes.warnafter.is_some_and(|after| now > after) {
             let until = Timestamp::from_second(claims.exp).map(|at| at.to_string()).unwrap_or_default();
             tracing::warn!(subject = %claims.sub, %until, "a service account token is used on borrowed time");
         }
-        Ok(Some(TokenIdentity { user, audiences: matching }))
+        Ok(Some(TokenIdentity { user, audiences }))
     }
 }
 
