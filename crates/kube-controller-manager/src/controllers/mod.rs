@@ -7,8 +7,11 @@ use crate::context::Context;
 
 mod bootstrap;
 mod certificates;
+mod clusterrole_aggregation;
+mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod garbagecollector;
@@ -16,7 +19,9 @@ mod job;
 mod namespace;
 mod nodeipam;
 mod nodelifecycle;
+mod nodettl;
 mod podgc;
+mod protection;
 mod replicaset;
 mod replicationcontroller;
 mod root_ca;
@@ -120,6 +125,27 @@ pub static ALL: &[Controller] = &[
         "ttl-after-finished",
         "ttl-after-finished-controller",
         ttlafterfinished::start,
+    ),
+    controller(
+        "clusterrole-aggregation-controller",
+        "clusterrole-aggregation",
+        "clusterrole-aggregation-controller",
+        clusterrole_aggregation::start,
+    ),
+    controller("cronjob-controller", "cronjob", "cronjob-controller", cronjob::start),
+    controller("disruption-controller", "disruption", "disruption-controller", disruption::start),
+    controller("ttl-controller", "ttl", "ttl-controller", nodettl::start),
+    controller(
+        "persistentvolumeclaim-protection-controller",
+        "pvc-protection",
+        "pvc-protection-controller",
+        protection::start_claims,
+    ),
+    controller(
+        "persistentvolume-protection-controller",
+        "pv-protection",
+        "pv-protection-controller",
+        protection::start_volumes,
     ),
 ];
 
