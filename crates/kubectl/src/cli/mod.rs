@@ -6,7 +6,7 @@
 pub mod context;
 pub mod flags;
 mod help;
-mod plugins;
+pub(crate) mod plugins;
 pub mod table;
 
 use crate::error::{Error, Result};

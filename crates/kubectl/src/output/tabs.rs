@@ -64,7 +64,7 @@ fn block(lines: &[Vec<&str>], widths: &mut [Vec<usize>], start: usize, end: usiz
         }
         let stop = (at..end).find(|l| !has(*l)).unwrap_or(end);
         let widest = (at..stop).map(|l| lines[l][column].chars().count()).max().unwrap_or(0);
-        let width = if widest == 0 { 0 } else { widest + 2 };
+        let width = widest + 2;
         for line in &mut widths[at..stop] {
             line[column] = width;
         }

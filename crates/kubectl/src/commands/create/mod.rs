@@ -6,6 +6,7 @@ mod services;
 mod token;
 mod workloads;
 
+pub(crate) use rbac::subjects;
 pub use token::token;
 
 use http::Method;
