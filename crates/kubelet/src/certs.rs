@@ -20,6 +20,8 @@ use std::time::Duration;
 /// How often a request is looked at, and for how long.
 const POLL: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// After a failed renewal.
+const RENEWAL_RETRY: Duration = Duration::from_secs(60);
 
 /// What a certificate is for.
 #[derive(Debug, Clone)]
@@ -66,6 +68,36 @@ pub fn is_valid(path: &Path) -> bool {
     let now = clock::now().as_second();
     let validity = parsed.validity();
     validity.not_before.timestamp() <= now && now < validity.not_after.timestamp()
+}
+
+/// Seconds from now until the certificate should be renewed: somewhere between 70% and 90% of its life; none when it can't be read.
+fn until_renewal(path: &Path) -> Option<Duration> {
+    let certificate = CertificateDer::from_pem_file(path).ok()?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).ok()?;
+    let (from, to) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
+    let percent = 70 + i64::try_from(component_base::rng::range(0..20)).unwrap_or(0);
+    let due = from + (to - from) / 100 * percent;
+    Some(Duration::from_secs(u64::try_from(due - clock::now().as_second()).unwrap_or(0)))
+}
+
+/// Renews the certificate in time, again and again; `renewed` is called after each time. Never returns.
+pub async fn rotate(client: &kube::Client, node: &str, dir: &Path, purpose: &Purpose, renewed: impl AsyncFn()) {
+    let link = current(dir, purpose);
+    loop {
+        tokio::time::sleep(until_renewal(&link).unwrap_or(RENEWAL_RETRY)).await;
+        tracing::info!(certificate = %link.display(), "renewing a certificate");
+        let stored = match request(client, node, purpose).await {
+            Ok((certificate, key)) => store(dir, purpose, &certificate, &key),
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(_) => renewed().await,
+            Err(error) => {
+                tracing::warn!(error = %format!("{error:#}"), "could not renew a certificate");
+                tokio::time::sleep(RENEWAL_RETRY).await;
+            }
+        }
+    }
 }
 
 /// Gets a client certificate with the bootstrap credentials unless there is a valid one, and writes the kubeconfig that uses it.
@@ -188,6 +220,26 @@ fn write_kubeconfig(path: &Path, bootstrap: &Path, certificate: &Path) -> anyhow
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn renewal_is_due_before_the_end() {
+        let dir = std::env::temp_dir().join(format!("kubelet-renewal-{}", std::process::id()));
+        let mut params = CertificateParams::new(vec!["n".to_owned()]).unwrap();
+        let now = clock::now().as_second();
+        let at = |second: i64| {
+            let time = api_types::k8s_openapi::jiff::Timestamp::from_second(second).unwrap();
+            let date = time.to_zoned(api_types::k8s_openapi::jiff::tz::TimeZone::UTC).date();
+            rcgen::date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8)
+        };
+        params.not_before = at(now);
+        params.not_after = at(now + 100 * 86400);
+        let key = KeyPair::generate().unwrap();
+        let link =
+            store(&dir, &Purpose::Client, &params.self_signed(&key).unwrap().pem(), &key.serialize_pem()).unwrap();
+        let days = until_renewal(&link).unwrap().as_secs() / 86400;
+        assert!((68..=90).contains(&days), "{days}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn the_link_leads_to_the_newest_pair() {

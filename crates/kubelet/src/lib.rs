@@ -20,6 +20,7 @@ pub mod options;
 mod pod;
 mod pods;
 mod probes;
+pub mod rotation;
 mod run;
 pub mod runtime;
 mod server;

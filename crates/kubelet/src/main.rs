@@ -4,6 +4,7 @@ use anyhow::{Context, anyhow};
 use component_base::{flags::Flags, kubeconfig, logging, shutdown};
 use kubelet::host::LinuxHost;
 use kubelet::options::{self, Startup};
+use kubelet::rotation::Rotating;
 use kubelet::runtime::CriRuntime;
 use kubelet::{Config, certs};
 use std::sync::Arc;
@@ -26,17 +27,26 @@ fn main() -> anyhow::Result<()> {
 async fn serve(config: Config, startup: Startup) -> anyhow::Result<()> {
     kubeconfig::install_crypto_provider();
     let shutdown = shutdown::on_signal();
-    let client = tokio::select! {
+    let api = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        client = client(&config, &startup) => client?,
+        api = connect(&config, &startup) => api?,
     };
     let cri = CriRuntime::new(&startup.runtime_endpoint, &startup.image_endpoint, startup.runtime_timeout);
-    let host = LinuxHost::new().context("look at the machine")?;
-    kubelet::run(config, client, Arc::new(cri.map_err(|why| anyhow!(why))?), Arc::new(host), shutdown).await
+    let cri = Arc::new(cri.map_err(|why| anyhow!(why))?);
+    let host = Arc::new(LinuxHost::new().context("look at the machine")?);
+    let (node, certs) = (config.node.name.clone(), config.paths.certs.clone());
+    let kubelet = kubelet::run(config, api.as_ref().map(Rotating::client), cri, host, shutdown);
+    match api.filter(|_| startup.rotate_certificates && startup.bootstrap_kubeconfig.is_some()) {
+        Some(api) => tokio::select! {
+            ended = kubelet => ended,
+            () = api.rotate(&node, &certs) => Ok(()),
+        },
+        None => kubelet.await,
+    }
 }
 
-/// A client of the API server; none in standalone mode.
-async fn client(config: &Config, startup: &Startup) -> anyhow::Result<Option<kube::Client>> {
+/// The way to the API server; none in standalone mode.
+async fn connect(config: &Config, startup: &Startup) -> anyhow::Result<Option<Rotating>> {
     let Some(path) = &startup.kubeconfig else {
         tracing::info!("no kubeconfig: running standalone, with static pods only");
         return Ok(None);
@@ -44,6 +54,5 @@ async fn client(config: &Config, startup: &Startup) -> anyhow::Result<Option<kub
     if let Some(bootstrap) = &startup.bootstrap_kubeconfig {
         certs::bootstrap(path, bootstrap, &config.paths.certs, &config.node.name).await?;
     }
-    let loaded = kubeconfig::load(path, "").await?;
-    Ok(Some(kubeconfig::client(loaded, "kubelet")?))
+    Ok(Some(Rotating::new(path).await?))
 }

@@ -64,8 +64,15 @@ async fn serve_tls(agent: Arc<Agent>, listener: TcpListener, server: Arc<Server>
         let config = tls::server_config(&cert, &key, agent.config.server.client_ca.as_deref());
         config.context("TLS set-up of the kubelet's API")
     });
+    let rotation = rotate(&agent);
     match config {
-        Ok(config) => serving::serve(listener, Some(Arc::new(config)), server, agent.shutdown.clone()).await,
+        Ok(config) => {
+            let serving = serving::serve(listener, Some(Arc::new(config)), server, agent.shutdown.clone());
+            tokio::select! {
+                () = serving => {}
+                () = rotation => {}
+            }
+        }
         Err(error) => tracing::error!(error = %format!("{error:#}"), "the kubelet's API is not served"),
     }
 }
@@ -76,8 +83,7 @@ async fn certificate(agent: &Agent) -> anyhow::Result<(PathBuf, PathBuf)> {
     if let Some(pair) = &config.server.tls {
         return Ok(pair.clone());
     }
-    let mut names = vec![config.node.hostname.clone()];
-    names.extend(agent.node.host_ips());
+    let names = names(agent);
     let certs = &config.paths.certs;
     match &agent.client {
         Some(client) if config.server.tls_bootstrap => {
@@ -91,6 +97,22 @@ async fn certificate(agent: &Agent) -> anyhow::Result<(PathBuf, PathBuf)> {
         }
         _ => Ok(tls::self_signed(certs, "kubelet", &names)?),
     }
+}
+
+/// Keeps a serving certificate by CSR fresh. Never returns; the server reads the new file by itself.
+async fn rotate(agent: &Agent) {
+    match (&agent.client, &agent.config.server.tls) {
+        (Some(client), None) if agent.config.server.tls_bootstrap => {
+            let purpose = Purpose::Serving(names(agent));
+            certs::rotate(client, &agent.config.node.name, &agent.config.paths.certs, &purpose, async || {}).await;
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+/// What the serving certificate is for.
+fn names(agent: &Agent) -> Vec<String> {
+    std::iter::once(agent.config.node.hostname.clone()).chain(agent.node.host_ips()).collect()
 }
 
 fn checks(agent: &Arc<Agent>) -> Checks {
