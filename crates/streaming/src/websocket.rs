@@ -16,10 +16,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 pub use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::upgrade::{BoxedIo, UpgradeError};
 
@@ -99,6 +101,11 @@ pub fn accept_headers(request: &HeaderMap, protocol: &str) -> Result<HeaderMap, 
     Ok(headers)
 }
 
+/// A close message. Upstream's clients take any but the normal code for a failure.
+fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }))
+}
+
 fn config() -> WebSocketConfig {
     WebSocketConfig::default().max_message_size(Some(16 << 20)).read_buffer_size(32 << 10).write_buffer_size(0)
 }
@@ -107,7 +114,7 @@ fn config() -> WebSocketConfig {
 #[derive(Clone)]
 pub struct ChannelWriter {
     channel: u8,
-    half_close: bool,
+    announce_ends: bool,
     messages: mpsc::Sender<Message>,
 }
 
@@ -128,7 +135,7 @@ impl ChannelWriter {
 
     /// Ends the channel, where the protocol can say so.
     pub async fn close(&self) -> Result<(), WebSocketError> {
-        if !self.half_close {
+        if !self.announce_ends {
             return Ok(());
         }
         let message = Message::Binary(Bytes::copy_from_slice(&[CLOSE_CHANNEL, self.channel]));
@@ -138,7 +145,7 @@ impl ChannelWriter {
 
 /// A WebSocket connection with numbered channels. Dropping it ends the connection.
 pub struct Channels {
-    half_close: bool,
+    announce_ends: bool,
     messages: mpsc::Sender<Message>,
     readers: BTreeMap<u8, mpsc::Receiver<Bytes>>,
     written: oneshot::Receiver<()>,
@@ -158,6 +165,8 @@ impl Channels {
             readers.insert(channel, receiver);
         }
         let half_close = protocol == V5;
+        // Only clients announce the end of a channel: a server's CLOSE is an unknown channel to upstream's clients.
+        let announce_ends = half_close && role == Role::Client;
         let (done, written) = oneshot::channel();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -171,7 +180,7 @@ impl Channels {
                 tracing::debug!(%error, "WebSocket reader ended");
             }
         });
-        Self { half_close, messages, readers, written, tasks }
+        Self { announce_ends, messages, readers, written, tasks }
     }
 
     /// The reading side of a channel named at the start; it can be taken once.
@@ -181,12 +190,12 @@ impl Channels {
 
     /// The writing side of a channel.
     pub fn writer(&self, channel: u8) -> ChannelWriter {
-        ChannelWriter { channel, half_close: self.half_close, messages: self.messages.clone() }
+        ChannelWriter { channel, announce_ends: self.announce_ends, messages: self.messages.clone() }
     }
 
     /// Sends what is queued and a close message, and ends the connection.
     pub async fn close(mut self) {
-        if self.messages.send(Message::Close(None)).await.is_ok()
+        if self.messages.send(goodbye()).await.is_ok()
             && tokio::time::timeout(Duration::from_secs(5), &mut self.written).await.is_err()
         {
             tracing::debug!("WebSocket closed with messages unsent");
@@ -264,7 +273,7 @@ pub async fn pump(io: BoxedIo, role: Role, raw: impl crate::upgrade::Io) {
             tokio::select! {
                 n = read.read_buf(&mut buffer) => match n {
                     Ok(n) if n > 0 => sink.send(Message::Binary(buffer.split().freeze())).await?,
-                    _ => return sink.send(Message::Close(None)).await,
+                    _ => return sink.send(goodbye()).await,
                 },
                 _ = pings.tick(), if role == Role::Client => sink.send(Message::Ping(Bytes::new())).await?,
             }
@@ -315,7 +324,7 @@ mod tests {
     #[tokio::test]
     async fn v5_channels_half_close() {
         let (mut client, mut server) = pair(V5).await;
-        let (stdin, stdout) = (client.writer(0), client.reader(1).unwrap());
+        let (stdin, mut stdout) = (client.writer(0), client.reader(1).unwrap());
         let (got_stdin, answer) = (server.reader(0).unwrap(), server.writer(1));
         let (read, (), total) = tokio::join!(
             read_all(got_stdin),
@@ -325,12 +334,14 @@ mod tests {
             },
             async {
                 answer.write(Bytes::from_static(b"ok")).await.unwrap();
+                // Says nothing: a server's direction ends with the connection.
                 answer.close().await.unwrap();
-                read_all(stdout).await
+                stdout.recv().await
             }
         );
-        assert_eq!((read, total), (100_000, 2));
+        assert_eq!((read, total.as_deref()), (100_000, Some(&b"ok"[..])));
         server.close().await;
+        assert_eq!(stdout.recv().await, None);
         client.close().await;
     }
 
