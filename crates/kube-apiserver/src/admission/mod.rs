@@ -1,8 +1,13 @@
 //! The admission plugins: one row each, in the order in which they run.
 
+mod certificates;
+mod claim_resize;
+mod default_class;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
+mod runtime_class;
 mod service_account;
 mod storage_in_use;
 mod taint_nodes;
@@ -16,30 +21,23 @@ use apiserver::admission::Plugin;
 use crate::{cell::CoreCell, config::Config};
 
 /// Plugins that upstream has and that are not there yet; naming them to be disabled is fine.
-const ABSENT: [&str; 33] = [
+const ABSENT: [&str; 26] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
-    "CertificateApproval",
-    "CertificateSigning",
-    "CertificateSubjectRestriction",
     "ClusterTrustBundleAttest",
-    "DefaultIngressClass",
-    "DefaultStorageClass",
     "DenyServiceExternalIPs",
     "EventRateLimit",
     "ExtendedResourceToleration",
     "ImagePolicyWebhook",
     "JobValidation",
     "LimitPodHardAntiAffinityTopology",
-    "LimitRanger",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
     "NamespaceAutoProvision",
     "NamespaceExists",
     "NodeDeclaredFeatureValidator",
     "OwnerReferencesPermissionEnforcement",
-    "PersistentVolumeClaimResize",
     "PodGroupProtection",
     "PodGroupWorkloadExists",
     "PodNodeSelector",
@@ -48,8 +46,8 @@ const ABSENT: [&str; 33] = [
     "PodTolerationRestriction",
     "PodTopologyLabels",
     "ResourceQuota",
-    "RuntimeClass",
     "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
 ];
 
 /// The plugins that run: those on by default and those enabled, without those disabled.
@@ -61,8 +59,9 @@ pub(crate) fn plugins(config: &Config, core: &CoreCell) -> Result<Vec<Arc<dyn Pl
             bail!("admission plugin {name:?} is unknown");
         }
     }
-    for name in config.enable_plugins.iter().filter(|n| ABSENT.contains(&n.as_str())) {
-        tracing::warn!(plugin = %name, "admission plugin is not implemented, it is not run");
+    // Who asks for a guard must not be left without it silently.
+    if let Some(name) = config.enable_plugins.iter().find(|n| ABSENT.contains(&n.as_str())) {
+        bail!("--enable-admission-plugins: {name} is not implemented by this server");
     }
     let runs = |name: &str, default: bool| {
         let named = |list: &[String]| list.iter().any(|n| n == name);
@@ -75,11 +74,19 @@ pub(crate) fn plugins(config: &Config, core: &CoreCell) -> Result<Vec<Arc<dyn Pl
 fn table(config: &Config, core: &CoreCell) -> Vec<(Arc<dyn Plugin>, bool)> {
     vec![
         (Arc::new(namespace_lifecycle::NamespaceLifecycle(core.clone())), true),
+        (Arc::new(limit_ranger::LimitRanger(core.clone())), true),
         (Arc::new(service_account::ServiceAccount(core.clone())), true),
         (Arc::new(node_restriction::NodeRestriction(core.clone())), false),
         (Arc::new(taint_nodes::TaintNodesByCondition), true),
         (Arc::new(priority::Priority(core.clone())), true),
+        (Arc::new(default_class::DefaultClass::storage(core.clone())), true),
         (Arc::new(storage_in_use::StorageObjectInUseProtection), true),
+        (Arc::new(claim_resize::ClaimResize(core.clone())), true),
+        (Arc::new(runtime_class::RuntimeClass(core.clone())), true),
+        (Arc::new(certificates::SignerAccess::approval(core.clone())), true),
+        (Arc::new(certificates::SignerAccess::signing(core.clone())), true),
+        (Arc::new(certificates::SubjectRestriction), true),
+        (Arc::new(default_class::DefaultClass::ingress(core.clone())), true),
         (Arc::new(tolerations::DefaultTolerationSeconds::new(config)), true),
     ]
 }

@@ -138,7 +138,7 @@ async fn put(core: &Core, part: Part, group: &str, plural: &str, object: Value) 
         part,
         subresource: if part == Part::Status { "status" } else { "" },
         make: Box::new(|_| Ok(object.clone())),
-        keeps_owners: false,
+        keeps_owners: part == Part::Status,
         create: if part == Part::Main { Create::Always } else { Create::Never },
     };
     core.registry.update(&resource, &namespace, &name, &change, &Writer::system()).await?;
