@@ -157,6 +157,8 @@ impl<K> Store<K> {
 mod tests {
     use super::*;
 
+    // The index takes the stored type by reference.
+    #[allow(clippy::ptr_arg)]
     fn words(s: &String) -> Vec<String> {
         s.split(' ').map(str::to_owned).collect()
     }

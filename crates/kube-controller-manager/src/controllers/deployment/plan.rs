@@ -191,12 +191,12 @@ impl Rollout<'_> {
         let known = revision(set);
         let annotations = set.annotations_mut();
         annotations.extend(copied);
-        if known < wanted {
-            if let Some(old) = annotations.insert(REVISION.to_owned(), wanted.to_string()) {
-                let history = annotations.entry(REVISION_HISTORY.to_owned()).or_default();
-                let separator = if history.is_empty() { "" } else { "," };
-                *history = format!("{history}{separator}{old}");
-            }
+        if known < wanted
+            && let Some(old) = annotations.insert(REVISION.to_owned(), wanted.to_string())
+        {
+            let history = annotations.entry(REVISION_HISTORY.to_owned()).or_default();
+            let separator = if history.is_empty() { "" } else { "," };
+            *history = format!("{history}{separator}{old}");
         }
         set.spec.get_or_insert_default().min_ready_seconds = min_ready;
     }

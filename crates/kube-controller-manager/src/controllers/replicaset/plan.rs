@@ -34,7 +34,7 @@ pub(crate) fn scale(active: &[Arc<Pod>], desired: i32, neighbours: impl Fn(&str)
         return Scale { create: (desired - active.len()).min(BURST), delete: Vec::new() };
     }
     let excess = (active.len() - desired).min(BURST);
-    let mut ranked: Vec<_> = active.iter().cloned().collect();
+    let mut ranked = active.to_vec();
     ranked.sort_by(|a, b| {
         let rank = |pod: &Pod| helpers::node_name(pod).map_or(0, &neighbours);
         deletion_order(a, b, rank(a), rank(b), now)
