@@ -36,7 +36,12 @@ pub(crate) fn load_balancer(cluster: &Cluster) -> Result<()> {
 /// `up` on a running cluster completes and leaves the workload alone.
 pub(crate) fn second_up(cluster: &Cluster) -> Result<()> {
     let pods = || cluster.kubectl("get pods -l app=web -o jsonpath={.items[*].metadata.uid}");
-    let before = pods()?;
+    // Pods that earlier scenarios replaced may still be going.
+    let before = eventually(60, || {
+        let pods = pods()?;
+        ensure!(pods.split_whitespace().count() == 3, "pods: {pods}");
+        Ok(pods)
+    })?;
     cluster.keelson(&["up", "--name", "e2e", "--workers", "2"])?;
     ensure!(pods()? == before, "the second up replaced pods");
     Ok(())
