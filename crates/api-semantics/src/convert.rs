@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 mod autoscaler;
+mod definitions;
 mod devices;
 mod events;
 
@@ -16,6 +17,8 @@ pub fn convert(kind: &str, from: (&str, &str), to: (&str, &str), mut object: Val
         (_, f, t) if f == t => {}
         ("HorizontalPodAutoscaler", (_, "v1"), (_, "v2")) => autoscaler::to_v2(&mut object),
         ("HorizontalPodAutoscaler", (_, "v2"), (_, "v1")) => autoscaler::to_v1(&mut object),
+        ("CustomResourceDefinition", _, (_, "v1beta1")) => definitions::to_v1beta1(&mut object),
+        ("CustomResourceDefinition", _, (_, "v1")) => definitions::to_v1(&mut object),
         ("Event", ("", _), ("events.k8s.io", _)) => events::to_new(&mut object),
         ("Event", ("events.k8s.io", _), ("", _)) => events::to_core(&mut object),
         ("ResourceClaim", (_, f), (_, t)) => devices::claim(&mut object["spec"], f, t),

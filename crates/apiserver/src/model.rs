@@ -45,6 +45,8 @@ pub struct Format {
     pub strategy: StrategyHandle,
     /// Custom resources have no protobuf form, and their lists repeat kind and version in each item.
     pub custom: bool,
+    /// The table columns of a custom resource; built-in kinds have theirs by name.
+    pub columns: Option<api_semantics::table::CustomColumns>,
 }
 
 impl Format {

@@ -42,7 +42,10 @@ pub fn of_objects(
     list: &ListMeta,
 ) -> Result<Value> {
     let rows: Vec<Value> = objects.iter().map(|object| row(resource, object, version, query)).collect::<Result<_>>()?;
-    let columns = api_semantics::table::column_definitions(&resource.kind);
+    let columns = match &resource.format.columns {
+        Some(custom) => custom.definitions(),
+        None => api_semantics::table::column_definitions(&resource.kind),
+    };
     Ok(json!({
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{version}"),
@@ -58,7 +61,11 @@ fn row(resource: &Resource, object: &Value, version: &str, query: &Query) -> Res
         "Object" => object.clone(),
         _ => respond::partial(object, version),
     };
-    let made = api_semantics::table::row(&resource.kind, object, component_base::clock::now());
+    let now = component_base::clock::now();
+    let made = match &resource.format.columns {
+        Some(custom) => custom.row(object, now),
+        None => api_semantics::table::row(&resource.kind, object, now),
+    };
     let mut row = json!({ "cells": made.cells });
     if !made.conditions.is_empty() {
         row["conditions"] = made.conditions.into();

@@ -98,6 +98,7 @@ pub(crate) fn format_of(group: &str, version: &str, kind: &str) -> Result<Format
             api_semantics::strategy_for(group, version, kind).unwrap_or(&fields::NO_STRATEGY),
         ),
         custom: false,
+        columns: None,
     })
 }
 

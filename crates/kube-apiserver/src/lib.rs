@@ -10,6 +10,7 @@ mod cell;
 pub mod config;
 pub mod connect;
 mod convert;
+mod custom;
 mod documents;
 mod endpoints;
 mod fields;

@@ -30,7 +30,7 @@ use crate::{
     behaviours, bootstrap,
     cell::CoreCell,
     config::{Backend, Config},
-    connect, documents, endpoints, kinds,
+    connect, custom, documents, endpoints, kinds,
 };
 
 /// How long the caches may take to fill at start.
@@ -98,6 +98,9 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
     bootstrap::objects(&core, config).await.context("creating the objects that every cluster has")?;
     bootstrap::kubernetes_service(&core, config).await.context("publishing this server as a service")?;
     bootstrap::authentication_config(&core, config).await.context("publishing the client CA")?;
+    let definitions = custom::Definer::new(Arc::clone(&core))?;
+    let definitions = definitions.start().await.context("serving custom resources")?;
+    tasks.spawn(definitions.run(shutdown.clone()));
     let api = ApiServer { server, tasks };
     auth.start(api.loopback(), &shutdown, &api.tasks);
     Ok(api)

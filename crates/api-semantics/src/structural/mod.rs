@@ -4,7 +4,10 @@
 mod build;
 mod defaults;
 mod formats;
+mod strategy;
 mod validate;
+
+pub use strategy::CustomStrategy;
 
 use api_types::FieldError;
 use api_types::schema::Schema;

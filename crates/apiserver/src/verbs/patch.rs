@@ -159,9 +159,9 @@ pub(super) fn apply_to(kind: PatchKind, format: &Format, present: &Value, body: 
 fn patch_value(kind: PatchKind, format: &Format, old: &Value, body: &[u8]) -> Result<Patched> {
     match kind {
         PatchKind::Json => semantics::json_patch(old, body),
-        PatchKind::Strategic if format.custom => {
-            Err(Error::unsupported_media_type("strategic merge patch is not supported for custom resources"))
-        }
+        PatchKind::Strategic if format.custom => Err(Error::unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+        )),
         PatchKind::Strategic => semantics::strategic_merge(old, body, &format.schema),
         PatchKind::Merge | PatchKind::Apply => semantics::merge_patch(old, body),
     }

@@ -77,7 +77,6 @@ async fn store(
             return Err(Error::invalid("autoscaling", "Scale", name, &[error]));
         }
         set_path(&mut parent, &paths.spec_replicas, replicas);
-        meta::set(&mut parent, "resourceVersion", Value::Null);
         Ok(parent)
     });
     let change = Change {

@@ -21,6 +21,7 @@ pub(crate) fn table(config: &Config, core: &CoreCell) -> Table {
         (("", "pods"), Arc::new(pods::Pods) as Arc<dyn Behaviour>),
         (("", "services"), Arc::new(services::Services::new(config, core.clone()))),
         (("", "namespaces"), Arc::new(namespaces::Namespaces)),
+        (("apiextensions.k8s.io", "customresourcedefinitions"), Arc::new(crate::custom::Definitions)),
         (("", "replicationcontrollers"), Arc::new(orphaning::Orphaning)),
         (("batch", "jobs"), Arc::new(orphaning::Orphaning)),
         (("", "events"), Arc::clone(&events)),

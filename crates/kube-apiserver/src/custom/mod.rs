@@ -1,0 +1,246 @@
+//! Custom resources: follows the CustomResourceDefinitions, says in their status whether they are accepted, and puts what
+//! they define into the routing table and the caches.
+//!
+//! One task does all of it, one definition at a time; each look is at the definition as it is now. What fails is tried
+//! again after a moment. Conversion by webhook and selectable fields are not there yet.
+
+mod model;
+mod status;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use api_semantics::Part;
+use apiserver::{
+    cache::{Scope, Subscription},
+    error::{Error, Result},
+    meta,
+    model::{Behaviour, Resource},
+    options::DeleteOptions,
+    registry::{Change, Create, Writer},
+    server::Core,
+};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// Keeps a deleted definition until its objects are gone.
+const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+/// Pause before what failed, or waits for objects to go, is looked at again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Definitions outlive their deletion until their objects are gone.
+pub(crate) struct Definitions;
+
+impl Behaviour for Definitions {
+    fn is_held(&self, definition: &Value) -> bool {
+        !meta::is_terminating(definition)
+    }
+
+    fn mark_terminating(&self, definition: &mut Value) {
+        let mut finalizers = meta::finalizers(definition);
+        if !finalizers.iter().any(|f| f == CLEANUP) {
+            finalizers.push(CLEANUP.to_owned());
+        }
+        meta::set_finalizers(definition, &finalizers);
+    }
+}
+
+/// What is served for a definition now.
+struct Installed {
+    /// What it was made from; another text means that it is made anew.
+    source: String,
+    prefix: String,
+    resources: Vec<Arc<Resource>>,
+}
+
+/// See the module.
+pub(crate) struct Definer {
+    core: Arc<Core>,
+    definitions: Arc<Resource>,
+    installed: BTreeMap<String, Installed>,
+    due: BTreeSet<String>,
+    events: Option<Subscription>,
+}
+
+impl Definer {
+    pub(crate) fn new(core: Arc<Core>) -> Result<Definer> {
+        let definitions = core
+            .catalog
+            .find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+            .ok_or_else(Error::no_such_path)?;
+        Ok(Definer { core, definitions, installed: BTreeMap::new(), due: BTreeSet::new(), events: None })
+    }
+
+    /// Serves what is defined already.
+    pub(crate) async fn start(mut self) -> Result<Definer> {
+        self.subscribe()?;
+        self.work().await;
+        Ok(self)
+    }
+
+    /// Follows the definitions until `shutdown`.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let event = async {
+                match &mut self.events {
+                    Some(subscription) => subscription.events.recv().await,
+                    None => None,
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(RETRY), if !self.due.is_empty() => {}
+                event = event => match event {
+                    Some(event) => {
+                        self.due.insert(event.entry.name().to_owned());
+                    }
+                    None => {
+                        // The watch ended: look at everything again.
+                        self.due.extend(self.installed.keys().cloned());
+                        if let Err(error) = self.subscribe() {
+                            tracing::error!(%error, "definitions can't be watched");
+                            tokio::time::sleep(RETRY).await;
+                        }
+                    }
+                },
+            }
+            self.work().await;
+        }
+    }
+
+    fn subscribe(&mut self) -> Result<()> {
+        let stored = self.definitions.stored()?;
+        let subscription = stored.cache.watch(&Scope::default(), None).map_err(|_| Error::internal("watch too old"))?;
+        self.due.extend(subscription.initial.iter().map(|entry| entry.name().to_owned()));
+        self.events = Some(subscription);
+        Ok(())
+    }
+
+    /// Looks at everything that is due; what failed stays so.
+    async fn work(&mut self) {
+        for name in std::mem::take(&mut self.due) {
+            match self.reconcile(&name).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.due.insert(name);
+                }
+                Err(error) => {
+                    tracing::warn!(definition = name, %error, "definition can't be served yet");
+                    self.due.insert(name);
+                }
+            }
+        }
+    }
+
+    /// Brings one definition's status and service in line with it; whether that is all for now.
+    async fn reconcile(&mut self, name: &str) -> Result<bool> {
+        let Some(definition) = self.core.registry.cached(&self.definitions, "", name)? else {
+            self.uninstall(name);
+            return Ok(true);
+        };
+        if meta::is_terminating(&definition) {
+            return self.clean_up(name, &definition).await;
+        }
+        let definition = self.accept(name, definition).await?;
+        if status::is_true(&definition["status"], "Established") {
+            self.install(name, &definition).await?;
+        }
+        Ok(true)
+    }
+
+    /// Writes the status that the definition should have; answers the definition with it.
+    async fn accept(&self, name: &str, mut definition: Value) -> Result<Value> {
+        let others = self.all()?;
+        let now = api_types::time::format(&component_base::clock::now());
+        let status = status::wanted(&definition, &others, &now);
+        if status == definition["status"] {
+            return Ok(definition);
+        }
+        definition["status"] = status.clone();
+        self.update(name, Part::Status, "status", move |object| object["status"] = status.clone()).await?;
+        Ok(definition)
+    }
+
+    fn all(&self) -> Result<Vec<Value>> {
+        let stored = self.definitions.stored()?;
+        stored.cache.list(&Scope::default()).0.iter().map(|entry| entry.value(stored.version)).collect()
+    }
+
+    async fn update(
+        &self,
+        name: &str,
+        part: Part,
+        subresource: &str,
+        change: impl Fn(&mut Value) + Send + Sync,
+    ) -> Result<()> {
+        let make = |old: Option<&Value>| {
+            let mut object = old.cloned().ok_or_else(|| self.definitions.not_found(name))?;
+            change(&mut object);
+            Ok(object)
+        };
+        let change = Change { part, subresource, make: Box::new(make), keeps_owners: true, create: Create::Never };
+        self.core.registry.update(&self.definitions, "", name, &change, &Writer::system()).await?;
+        Ok(())
+    }
+
+    async fn install(&mut self, name: &str, definition: &Value) -> Result<()> {
+        let source = json!([definition["spec"], definition["status"]["acceptedNames"]]).to_string();
+        if self.installed.get(name).is_some_and(|i| i.source == source) {
+            return Ok(());
+        }
+        let served = model::served(definition)?;
+        self.uninstall(name);
+        self.core.registry.hub.register(served.cache).await.map_err(Error::internal)?;
+        for resource in &served.resources {
+            self.core.catalog.insert(Arc::clone(resource));
+        }
+        tracing::info!(definition = name, versions = served.resources.len(), "custom resource is served");
+        let installed = Installed { source, prefix: model::prefix(definition), resources: served.resources };
+        self.installed.insert(name.to_owned(), installed);
+        Ok(())
+    }
+
+    fn uninstall(&mut self, name: &str) {
+        let Some(installed) = self.installed.remove(name) else { return };
+        for resource in &installed.resources {
+            self.core.catalog.remove(&resource.group, &resource.version, &resource.plural);
+        }
+        self.core.registry.hub.remove(&installed.prefix);
+    }
+
+    /// Deletes the objects of a terminating definition; when none is left, lets the definition go.
+    async fn clean_up(&mut self, name: &str, definition: &Value) -> Result<bool> {
+        let finalizers = meta::finalizers(definition);
+        if !finalizers.iter().any(|f| f == CLEANUP) {
+            return Ok(true);
+        }
+        if !self.installed.contains_key(name) && status::is_true(&definition["status"], "Established") {
+            // The server was started in the middle of this.
+            self.install(name, definition).await?;
+        }
+        if let Some(resource) = self.installed.get(name).and_then(|i| i.resources.first()).cloned() {
+            let stored = resource.stored()?;
+            let left = stored.cache.list(&Scope::default()).0;
+            for entry in &left {
+                let options = DeleteOptions::default();
+                let registry = &self.core.registry;
+                match registry.delete(&resource, entry.namespace(), entry.name(), &options, &Writer::system()).await {
+                    Err(error) if !error.is_not_found() => return Err(error),
+                    _ => {}
+                }
+            }
+            if !left.is_empty() {
+                return Ok(false);
+            }
+        }
+        self.update(name, Part::Main, "", |object| {
+            let rest: Vec<String> = meta::finalizers(object).into_iter().filter(|f| f != CLEANUP).collect();
+            meta::set_finalizers(object, &rest);
+        })
+        .await?;
+        Ok(true)
+    }
+}

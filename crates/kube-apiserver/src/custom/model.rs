@@ -1,0 +1,200 @@
+//! From a CustomResourceDefinition to what the generic server serves.
+
+use std::sync::Arc;
+
+use api_semantics::Part;
+use api_semantics::structural::{CustomSchema, CustomStrategy};
+use api_semantics::table::CustomColumns;
+use api_types::{json, resources::ALL_VERBS};
+use apiserver::{
+    cache::ResourceCache,
+    error::{Error, Result},
+    model::{Format, Plain, Resource, ScalePaths, StorageModel, Stored, StrategyHandle, Subresource, SubresourceInfo},
+};
+use serde_json::Value;
+
+/// A served definition: its cache, and a resource for each served version.
+pub(super) struct Served {
+    pub cache: Arc<ResourceCache>,
+    pub resources: Vec<Arc<Resource>>,
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_default()
+}
+
+fn versions(definition: &Value) -> Vec<&Value> {
+    let mut all: Vec<&Value> = definition["spec"]["versions"].as_array().into_iter().flatten().collect();
+    all.sort_by_key(|v| priority(text(v, "name")));
+    all
+}
+
+/// Sorts versions as discovery prefers them: `v2`, `v1`, `v1beta1`, `v1alpha1`, then all others by name.
+fn priority(name: &str) -> (u8, i64, i64, String) {
+    let parsed = name.strip_prefix('v').and_then(|rest| {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major: i64 = rest[..digits].parse().ok()?;
+        let (class, minor) = match &rest[digits..] {
+            "" => (0, "0"),
+            tail => tail.strip_prefix("beta").map(|n| (1, n)).or_else(|| tail.strip_prefix("alpha").map(|n| (2, n)))?,
+        };
+        Some((class, -major, -minor.parse::<i64>().ok()?, String::new()))
+    });
+    parsed.unwrap_or_else(|| (3, 0, 0, name.to_owned()))
+}
+
+/// All that follows from an accepted definition.
+pub(super) fn served(definition: &Value) -> Result<Served> {
+    let spec = &definition["spec"];
+    let namespaced = spec["scope"] == "Namespaced";
+    let all = versions(definition);
+    let formats: Vec<Arc<Format>> = all.iter().map(|v| Arc::new(format(definition, v, namespaced))).collect();
+    let storage_format = all
+        .iter()
+        .position(|v| v["storage"] == true)
+        .ok_or_else(|| Error::internal("definition without a storage version"))?;
+    let webhook = spec["conversion"]["strategy"] == "Webhook";
+    let model = Arc::new(StorageModel {
+        prefix: prefix(definition),
+        namespaced,
+        formats,
+        storage_format,
+        convert: if webhook { by_webhook } else { by_name },
+        fields: Vec::new(),
+        unknown_field,
+    });
+    let cache = Arc::new(ResourceCache::new(Arc::clone(&model)));
+    let resources = all
+        .iter()
+        .enumerate()
+        .filter(|(_, v)| v["served"] == true)
+        .map(|(index, v)| Arc::new(resource(definition, v, index, &model, &cache)))
+        .collect();
+    Ok(Served { cache, resources })
+}
+
+/// Where the store keeps the objects.
+pub(super) fn prefix(definition: &Value) -> String {
+    let spec = &definition["spec"];
+    format!("/registry/{}/{}/", text(spec, "group"), text(&spec["names"], "plural"))
+}
+
+fn format(definition: &Value, version: &Value, namespaced: bool) -> Format {
+    let spec = &definition["spec"];
+    let preserve = spec["preserveUnknownFields"] == true;
+    let schema = Arc::new(CustomSchema::new(&version["schema"]["openAPIV3Schema"], preserve));
+    let status = version["subresources"]["status"].is_object();
+    Format {
+        group: text(spec, "group").to_owned(),
+        version: text(version, "name").to_owned(),
+        kind: text(&definition["status"]["acceptedNames"], "kind").to_owned(),
+        schema: schema.schema().clone(),
+        strategy: StrategyHandle::Custom(Arc::new(CustomStrategy { schema, namespaced, status })),
+        custom: true,
+        columns: Some(CustomColumns::new(&version["additionalPrinterColumns"])),
+    }
+}
+
+fn unknown_field(_: &Format, label: &str) -> String {
+    format!("field label not supported: {label}")
+}
+
+/// Conversion strategy `None`: versions differ in name and schema only.
+fn by_name(_from: &Format, to: &Format, mut value: Value) -> Result<Value> {
+    to.stamp(&mut value);
+    let decoded = json::decode_value(&value, &to.schema).map_err(Error::internal)?;
+    let mut value = decoded.value;
+    to.strategy.default(&mut value);
+    Ok(value)
+}
+
+fn by_webhook(from: &Format, to: &Format, _value: Value) -> Result<Value> {
+    Err(Error::internal(format!(
+        "conversion webhook for {}, Kind={} failed: conversion from {} to {} by webhook is not supported",
+        from.api_version(),
+        from.kind,
+        from.api_version(),
+        to.api_version()
+    )))
+}
+
+fn resource(
+    definition: &Value,
+    version: &Value,
+    index: usize,
+    model: &Arc<StorageModel>,
+    cache: &Arc<ResourceCache>,
+) -> Resource {
+    let format = Arc::clone(&model.formats[index]);
+    let names = &definition["status"]["acceptedNames"];
+    let strings = |list: &Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().filter_map(|s| s.as_str().map(str::to_owned)).collect()
+    };
+    let deprecation = (version["deprecated"] == true).then(|| match version["deprecationWarning"].as_str() {
+        Some(warning) => warning.to_owned(),
+        None => format!("{} {} is deprecated", format.api_version(), format.kind),
+    });
+    Resource {
+        group: format.group.clone(),
+        version: format.version.clone(),
+        kind: format.kind.clone(),
+        plural: text(names, "plural").to_owned(),
+        singular: text(names, "singular").to_owned(),
+        list_kind: text(names, "listKind").to_owned(),
+        short_names: strings(&names["shortNames"]),
+        categories: strings(&names["categories"]),
+        namespaced: model.namespaced,
+        verbs: ALL_VERBS.iter().map(|v| (*v).to_owned()).collect(),
+        stored: Some(Stored {
+            model: Arc::clone(model),
+            cache: Arc::clone(cache),
+            version: index,
+            behaviour: Arc::new(Plain),
+        }),
+        subresources: subresources(&version["subresources"], &format),
+        format,
+        endpoint: None,
+        returns_deleted: false,
+        deprecation,
+    }
+}
+
+fn subresources(spec: &Value, format: &Format) -> Vec<SubresourceInfo> {
+    let info = |name: &str, group: &str, version: &str, kind: &str, handler| SubresourceInfo {
+        name: name.to_owned(),
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: kind.to_owned(),
+        verbs: ["get", "patch", "update"].map(str::to_owned).to_vec(),
+        handler,
+    };
+    let mut out = Vec::new();
+    if let Some(scale) = spec["scale"].as_object() {
+        let path = |name: &str| {
+            let path = scale.get(name).and_then(Value::as_str).unwrap_or_default();
+            path.trim_start_matches('.').to_owned()
+        };
+        let paths = ScalePaths {
+            spec_replicas: path("specReplicasPath"),
+            status_replicas: path("statusReplicasPath"),
+            selector: Some(path("labelSelectorPath")).filter(|p| !p.is_empty()),
+        };
+        out.push(info("scale", "autoscaling", "v1", "Scale", Subresource::Scale(paths)));
+    }
+    if spec["status"].is_object() {
+        out.push(info("status", &format.group, &format.version, &format.kind, Subresource::Part(Part::Status)));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_sort_as_discovery_prefers() {
+        let mut names = vec!["v1alpha1", "foo", "v1", "v10", "v1beta2", "v2", "v1beta10"];
+        names.sort_by_key(|n| priority(n));
+        assert_eq!(names, ["v10", "v2", "v1", "v1beta10", "v1beta2", "v1alpha1", "foo"]);
+    }
+}
