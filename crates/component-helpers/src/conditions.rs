@@ -54,11 +54,7 @@ pub fn is_true<C: Condition>(conditions: Option<&Vec<C>>, type_: &str) -> bool {
 
 /// Adds or replaces the condition and says whether anything changed. The transition time is `now` where the status changed,
 /// else it stays what it was.
-pub fn set<C: Condition>(
-    conditions: &mut Option<Vec<C>>,
-    mut condition: C,
-    now: Timestamp,
-) -> bool {
+pub fn set<C: Condition>(conditions: &mut Option<Vec<C>>, mut condition: C, now: Timestamp) -> bool {
     let all = conditions.get_or_insert_default();
     let Some(old) = all.iter_mut().find(|c| c.type_() == condition.type_()) else {
         condition.transition().get_or_insert(Time(now));
@@ -94,30 +90,13 @@ mod tests {
 
     #[test]
     fn transition_time_moves_with_the_status_only() {
-        let (early, late) = (
-            Timestamp::UNIX_EPOCH,
-            Timestamp::from_second(100).expect("in range"),
-        );
+        let (early, late) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(100).expect("in range"));
         let mut conditions = None;
-        assert!(set(
-            &mut conditions,
-            pod("Ready", false, "Starting", ""),
-            early
-        ));
-        assert!(!set(
-            &mut conditions,
-            pod("Ready", false, "Starting", ""),
-            late
-        ));
-        assert!(set(
-            &mut conditions,
-            pod("Ready", false, "Waiting", ""),
-            late
-        ));
+        assert!(set(&mut conditions, pod("Ready", false, "Starting", ""), early));
+        assert!(!set(&mut conditions, pod("Ready", false, "Starting", ""), late));
+        assert!(set(&mut conditions, pod("Ready", false, "Waiting", ""), late));
         let time = |c: &Option<Vec<PodCondition>>| {
-            find(c.as_ref(), "Ready")
-                .and_then(|c| c.last_transition_time.clone())
-                .map(|t| t.0)
+            find(c.as_ref(), "Ready").and_then(|c| c.last_transition_time.clone()).map(|t| t.0)
         };
         assert_eq!(time(&conditions), Some(early));
         assert!(!is_true(conditions.as_ref(), "Ready"));

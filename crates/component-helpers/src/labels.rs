@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api_types::k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-    LabelSelector, LabelSelectorRequirement,
-};
+use api_types::k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 /// Labels as objects carry them.
 pub type Labels = BTreeMap<String, String>;
@@ -19,45 +17,27 @@ pub fn selects(selector: Option<&LabelSelector>, labels: Option<&Labels>) -> boo
 #[must_use]
 pub fn matches(selector: &LabelSelector, labels: Option<&Labels>) -> bool {
     let get = |key: &str| labels.and_then(|l| l.get(key)).map(String::as_str);
-    selector
-        .match_labels
-        .iter()
-        .flatten()
-        .all(|(key, value)| get(key) == Some(value))
-        && selector
-            .match_expressions
-            .iter()
-            .flatten()
-            .all(|r| requirement_matches(r, get(&r.key)))
+    selector.match_labels.iter().flatten().all(|(key, value)| get(key) == Some(value))
+        && selector.match_expressions.iter().flatten().all(|r| requirement_matches(r, get(&r.key)))
 }
 
 /// Whether a plain map of labels (a Service's or a ReplicationController's selector) picks these labels. Empty picks nothing.
 #[must_use]
 pub fn map_selects(selector: Option<&Labels>, labels: Option<&Labels>) -> bool {
-    selector.is_some_and(|s| {
-        !s.is_empty()
-            && s.iter()
-                .all(|(key, value)| labels.and_then(|l| l.get(key)) == Some(value))
-    })
+    selector
+        .is_some_and(|s| !s.is_empty() && s.iter().all(|(key, value)| labels.and_then(|l| l.get(key)) == Some(value)))
 }
 
 /// Whether the selector is absent or names nothing.
 #[must_use]
 pub fn is_empty(selector: Option<&LabelSelector>) -> bool {
     selector.is_none_or(|s| {
-        s.match_labels.iter().flatten().next().is_none()
-            && s.match_expressions.iter().flatten().next().is_none()
+        s.match_labels.iter().flatten().next().is_none() && s.match_expressions.iter().flatten().next().is_none()
     })
 }
 
 fn requirement_matches(requirement: &LabelSelectorRequirement, value: Option<&str>) -> bool {
-    let listed = || {
-        requirement
-            .values
-            .iter()
-            .flatten()
-            .any(|v| Some(v.as_str()) == value)
-    };
+    let listed = || requirement.values.iter().flatten().any(|v| Some(v.as_str()) == value);
     match requirement.operator.as_str() {
         "In" => listed(),
         "NotIn" => !listed(),
@@ -91,15 +71,8 @@ mod tests {
                 operator: operator.to_owned(),
                 values: Some(values.into_iter().map(str::to_owned).collect()),
             };
-            let selector = LabelSelector {
-                match_expressions: Some(vec![requirement]),
-                match_labels: None,
-            };
-            assert_eq!(
-                selects(Some(&selector), Some(&labels)),
-                want,
-                "{key} {operator}"
-            );
+            let selector = LabelSelector { match_expressions: Some(vec![requirement]), match_labels: None };
+            assert_eq!(selects(Some(&selector), Some(&labels)), want, "{key} {operator}");
         }
         assert!(selects(Some(&LabelSelector::default()), None));
         assert!(!selects(None, Some(&labels)));

@@ -2,40 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use api_types::k8s_openapi::api::core::v1::{
-    Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
-};
+use api_types::k8s_openapi::api::core::v1::{Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
 
 /// Whether the pod's node selector and required node affinity accept the node.
 #[must_use]
 pub fn pod_accepts(spec: &PodSpec, node: &Node) -> bool {
     let labels = node.metadata.labels.as_ref();
-    let selected = spec
-        .node_selector
-        .iter()
-        .flatten()
-        .all(|(key, value)| labels.and_then(|l| l.get(key)) == Some(value));
+    let selected =
+        spec.node_selector.iter().flatten().all(|(key, value)| labels.and_then(|l| l.get(key)) == Some(value));
     selected && required(spec).is_none_or(|selector| selector_matches(selector, node))
 }
 
 /// The pod's required node affinity.
 #[must_use]
 pub fn required(spec: &PodSpec) -> Option<&NodeSelector> {
-    spec.affinity
-        .as_ref()?
-        .node_affinity
-        .as_ref()?
-        .required_during_scheduling_ignored_during_execution
-        .as_ref()
+    spec.affinity.as_ref()?.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref()
 }
 
 /// Whether one of the selector's terms picks the node. No terms pick nothing.
 #[must_use]
 pub fn selector_matches(selector: &NodeSelector, node: &Node) -> bool {
-    selector
-        .node_selector_terms
-        .iter()
-        .any(|term| term_matches(term, node))
+    selector.node_selector_terms.iter().any(|term| term_matches(term, node))
 }
 
 /// Whether the term picks the node. A term that asks for nothing picks nothing.
@@ -49,12 +36,8 @@ pub fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
         return false;
     }
     let name = node.metadata.name.as_deref().unwrap_or_default();
-    expressions
-        .iter()
-        .all(|r| requirement_matches(r, labels.get(&r.key).map(String::as_str)))
-        && fields
-            .iter()
-            .all(|r| r.key == "metadata.name" && requirement_matches(r, Some(name)))
+    expressions.iter().all(|r| requirement_matches(r, labels.get(&r.key).map(String::as_str)))
+        && fields.iter().all(|r| r.key == "metadata.name" && requirement_matches(r, Some(name)))
 }
 
 /// Whether the value (none: the label is absent) meets the requirement.
@@ -94,10 +77,8 @@ mod tests {
     fn node() -> Node {
         let mut node = Node::default();
         node.metadata.name = Some("n1".into());
-        node.metadata.labels = Some(BTreeMap::from([
-            ("zone".to_owned(), "a".to_owned()),
-            ("cores".to_owned(), "8".to_owned()),
-        ]));
+        node.metadata.labels =
+            Some(BTreeMap::from([("zone".to_owned(), "a".to_owned()), ("cores".to_owned(), "8".to_owned())]));
         node
     }
 
@@ -114,16 +95,10 @@ mod tests {
             (requirement("zone", "Gt", &["4"]), false),
         ];
         for (requirement, want) in table {
-            let term = NodeSelectorTerm {
-                match_expressions: Some(vec![requirement.clone()]),
-                match_fields: None,
-            };
+            let term = NodeSelectorTerm { match_expressions: Some(vec![requirement.clone()]), match_fields: None };
             assert_eq!(term_matches(&term, &node()), want, "{requirement:?}");
         }
-        assert!(
-            !term_matches(&NodeSelectorTerm::default(), &node()),
-            "an empty term picks nothing"
-        );
+        assert!(!term_matches(&NodeSelectorTerm::default(), &node()), "an empty term picks nothing");
         let by_name = |name: &str| NodeSelectorTerm {
             match_fields: Some(vec![requirement("metadata.name", "In", &[name])]),
             ..Default::default()
@@ -139,14 +114,9 @@ mod tests {
             ..Default::default()
         };
         assert!(pod_accepts(&spec, &node()));
-        let affinity = spec
-            .affinity
-            .get_or_insert_default()
-            .node_affinity
-            .get_or_insert_default();
-        affinity.required_during_scheduling_ignored_during_execution = Some(NodeSelector {
-            node_selector_terms: vec![],
-        });
+        let affinity = spec.affinity.get_or_insert_default().node_affinity.get_or_insert_default();
+        affinity.required_during_scheduling_ignored_during_execution =
+            Some(NodeSelector { node_selector_terms: vec![] });
         assert!(!pod_accepts(&spec, &node()), "no terms pick nothing");
     }
 }

@@ -7,51 +7,31 @@ use crate::{conditions, taints};
 /// Whether the node's `Ready` condition holds.
 #[must_use]
 pub fn is_ready(node: &Node) -> bool {
-    conditions::is_true(
-        node.status.as_ref().and_then(|s| s.conditions.as_ref()),
-        "Ready",
-    )
+    conditions::is_true(node.status.as_ref().and_then(|s| s.conditions.as_ref()), "Ready")
 }
 
 /// Whether the node is cordoned.
 #[must_use]
 pub fn is_unschedulable(node: &Node) -> bool {
-    node.spec
-        .as_ref()
-        .and_then(|s| s.unschedulable)
-        .unwrap_or(false)
+    node.spec.as_ref().and_then(|s| s.unschedulable).unwrap_or(false)
 }
 
 /// The node's taints.
 #[must_use]
 pub fn node_taints(node: &Node) -> &[Taint] {
-    node.spec
-        .as_ref()
-        .and_then(|s| s.taints.as_deref())
-        .unwrap_or_default()
+    node.spec.as_ref().and_then(|s| s.taints.as_deref()).unwrap_or_default()
 }
 
 /// The node's addresses of that type (`InternalIP`, `ExternalIP`, `Hostname`), in order.
 #[must_use]
 pub fn addresses<'a>(node: &'a Node, type_: &str) -> Vec<&'a str> {
-    let all = node
-        .status
-        .as_ref()
-        .and_then(|s| s.addresses.as_deref())
-        .unwrap_or_default();
-    all.iter()
-        .filter(|a| a.type_ == type_)
-        .map(|a| a.address.as_str())
-        .collect()
+    let all = node.status.as_ref().and_then(|s| s.addresses.as_deref()).unwrap_or_default();
+    all.iter().filter(|a| a.type_ == type_).map(|a| a.address.as_str()).collect()
 }
 
 /// Adds the taint (or replaces the value of the same one) and says whether anything changed.
 pub fn add_taint(node: &mut Node, taint: Taint) -> bool {
-    let all = node
-        .spec
-        .get_or_insert_default()
-        .taints
-        .get_or_insert_default();
+    let all = node.spec.get_or_insert_default().taints.get_or_insert_default();
     match all.iter_mut().find(|t| taints::same(t, &taint)) {
         Some(old) if old.value == taint.value => false,
         Some(old) => {
@@ -73,11 +53,7 @@ pub fn remove_taint(node: &mut Node, key: &str, effect: &str) -> bool {
     let before = all.len();
     all.retain(|t| t.key != key || t.effect != effect);
     let removed = all.len() != before;
-    if let Some(spec) = node
-        .spec
-        .as_mut()
-        .filter(|s| s.taints.as_ref().is_some_and(Vec::is_empty))
-    {
+    if let Some(spec) = node.spec.as_mut().filter(|s| s.taints.as_ref().is_some_and(Vec::is_empty)) {
         spec.taints = None;
     }
     removed

@@ -20,10 +20,7 @@ pub fn key(pod: &Pod) -> String {
 /// The pod's phase, `""` before anybody set one.
 #[must_use]
 pub fn phase(pod: &Pod) -> &str {
-    pod.status
-        .as_ref()
-        .and_then(|s| s.phase.as_deref())
-        .unwrap_or("")
+    pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("")
 }
 
 /// Whether the pod ended, well or badly: it never runs again.
@@ -41,11 +38,7 @@ pub fn is_active(pod: &Pod) -> bool {
 /// The name of the node that the pod is bound to.
 #[must_use]
 pub fn node_name(pod: &Pod) -> Option<&str> {
-    pod.spec
-        .as_ref()?
-        .node_name
-        .as_deref()
-        .filter(|name| !name.is_empty())
+    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
 }
 
 /// The pod's priority, zero when none is set.
@@ -57,10 +50,7 @@ pub fn priority(pod: &Pod) -> i32 {
 /// Whether the pod's `Ready` condition holds.
 #[must_use]
 pub fn is_ready(pod: &Pod) -> bool {
-    conditions::is_true(
-        pod.status.as_ref().and_then(|s| s.conditions.as_ref()),
-        "Ready",
-    )
+    conditions::is_true(pod.status.as_ref().and_then(|s| s.conditions.as_ref()), "Ready")
 }
 
 /// Whether the pod has been ready for at least `min_ready_seconds`.
@@ -79,8 +69,7 @@ pub fn available_in(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Option
         return Some(0);
     }
     let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
-    let since =
-        conditions::find(conditions, "Ready").and_then(|c| c.last_transition_time.as_ref())?;
+    let since = conditions::find(conditions, "Ready").and_then(|c| c.last_transition_time.as_ref())?;
     let ready_for = now.as_second() - since.0.as_second();
     Some((i64::from(min_ready_seconds) - ready_for).max(0))
 }
@@ -88,29 +77,18 @@ pub fn available_in(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Option
 /// Whether the pod's containers share the node's network.
 #[must_use]
 pub fn host_network(pod: &Pod) -> bool {
-    pod.spec
-        .as_ref()
-        .and_then(|s| s.host_network)
-        .unwrap_or(false)
+    pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false)
 }
 
 /// The pod's init containers, then its containers.
 pub fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
-    pod.spec.iter().flat_map(|spec| {
-        spec.init_containers
-            .iter()
-            .flatten()
-            .chain(&spec.containers)
-    })
+    pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
 }
 
 /// Whether the kubelet made the pod from a file: it is no scheduler's and no controller's.
 #[must_use]
 pub fn is_mirror(pod: &Pod) -> bool {
-    pod.metadata
-        .annotations
-        .as_ref()
-        .is_some_and(|a| a.contains_key("kubernetes.io/config.mirror"))
+    pod.metadata.annotations.as_ref().is_some_and(|a| a.contains_key("kubernetes.io/config.mirror"))
 }
 
 #[cfg(test)]
@@ -121,8 +99,7 @@ mod tests {
     fn ready_since(second: i64) -> Pod {
         let mut pod = Pod::default();
         let mut condition = conditions::pod("Ready", true, "", "");
-        condition.last_transition_time =
-            Some(Time(Timestamp::from_second(second).expect("in range")));
+        condition.last_transition_time = Some(Time(Timestamp::from_second(second).expect("in range")));
         pod.status.get_or_insert_default().conditions = Some(vec![condition]);
         pod
     }

@@ -22,9 +22,8 @@ pub fn target_port(pod: &Pod, port: &ServicePort) -> Option<i32> {
         Some(IntOrString::String(name)) if name.is_empty() => Some(port.port),
         Some(IntOrString::String(name)) => {
             let wanted = protocol(port.protocol.as_deref());
-            let found = lasting_ports(pod).find(|p| {
-                p.name.as_deref() == Some(name) && protocol(p.protocol.as_deref()) == wanted
-            });
+            let found = lasting_ports(pod)
+                .find(|p| p.name.as_deref() == Some(name) && protocol(p.protocol.as_deref()) == wanted);
             found.map(|p| p.container_port)
         }
     }
@@ -55,15 +54,10 @@ impl HostPort {
 /// The host ports of the pod's containers and sidecars.
 #[must_use]
 pub fn host_ports(pod: &Pod) -> Vec<HostPort> {
-    let ports = lasting_ports(pod)
-        .filter_map(|p| p.host_port.filter(|port| *port > 0).map(|port| (p, port)));
+    let ports = lasting_ports(pod).filter_map(|p| p.host_port.filter(|port| *port > 0).map(|port| (p, port)));
     ports
         .map(|(p, port)| HostPort {
-            ip: p
-                .host_ip
-                .clone()
-                .filter(|ip| !ip.is_empty())
-                .unwrap_or_else(|| "0.0.0.0".to_owned()),
+            ip: p.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".to_owned()),
             protocol: protocol(p.protocol.as_deref()).to_owned(),
             port,
         })
@@ -72,18 +66,9 @@ pub fn host_ports(pod: &Pod) -> Vec<HostPort> {
 
 /// The ports of containers that run as long as the pod: its containers and sidecars.
 fn lasting_ports(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
-    let init = pod
-        .spec
-        .as_ref()
-        .and_then(|s| s.init_containers.as_ref())
-        .map_or(0, Vec::len);
-    let lasting = move |(index, container): (usize, &Container)| {
-        index >= init || resources::is_sidecar(container)
-    };
-    pods::containers(pod)
-        .enumerate()
-        .filter(move |item| lasting(*item))
-        .flat_map(|(_, c)| c.ports.iter().flatten())
+    let init = pod.spec.as_ref().and_then(|s| s.init_containers.as_ref()).map_or(0, Vec::len);
+    let lasting = move |(index, container): (usize, &Container)| index >= init || resources::is_sidecar(container);
+    pods::containers(pod).enumerate().filter(move |item| lasting(*item)).flat_map(|(_, c)| c.ports.iter().flatten())
 }
 
 #[cfg(test)]
@@ -92,12 +77,7 @@ mod tests {
     use api_types::k8s_openapi::api::core::v1::PodSpec;
 
     fn pod(host_port: Option<i32>) -> Pod {
-        let port = ContainerPort {
-            container_port: 8080,
-            host_port,
-            name: Some("http".into()),
-            ..Default::default()
-        };
+        let port = ContainerPort { container_port: 8080, host_port, name: Some("http".into()), ..Default::default() };
         let container = |restart: Option<&str>, port| Container {
             ports: Some(vec![port]),
             restart_policy: restart.map(str::to_owned),
@@ -127,10 +107,7 @@ mod tests {
             ]),
             ..Default::default()
         };
-        Pod {
-            spec: Some(spec),
-            ..Default::default()
-        }
+        Pod { spec: Some(spec), ..Default::default() }
     }
 
     #[test]
@@ -143,11 +120,7 @@ mod tests {
             (Some(IntOrString::String("init".into())), None),
         ];
         for (target, want) in table {
-            let port = ServicePort {
-                port: 80,
-                target_port: target.clone(),
-                ..Default::default()
-            };
+            let port = ServicePort { port: 80, target_port: target.clone(), ..Default::default() };
             assert_eq!(target_port(&pod(None), &port), want, "{target:?}");
         }
     }
@@ -156,11 +129,7 @@ mod tests {
     fn host_ports_conflict_on_overlapping_addresses() {
         let got = host_ports(&pod(Some(9000)));
         assert_eq!(got.iter().map(|p| p.port).collect::<Vec<_>>(), [2, 9000]);
-        let port = |ip: &str, protocol: &str| HostPort {
-            ip: ip.into(),
-            protocol: protocol.into(),
-            port: 9000,
-        };
+        let port = |ip: &str, protocol: &str| HostPort { ip: ip.into(), protocol: protocol.into(), port: 9000 };
         assert!(got[1].conflicts(&port("10.0.0.1", "TCP")));
         assert!(!got[1].conflicts(&port("10.0.0.1", "UDP")));
         assert!(!port("10.0.0.1", "TCP").conflicts(&port("10.0.0.2", "TCP")));

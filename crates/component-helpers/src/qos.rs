@@ -46,17 +46,10 @@ pub fn pod_qos(pod: &Pod) -> QosClass {
 /// The class that the spec asks for.
 #[must_use]
 pub fn compute(spec: &PodSpec) -> QosClass {
-    if let Some(resources) = spec
-        .resources
-        .as_ref()
-        .filter(|r| r.requests.is_some() || r.limits.is_some())
-    {
+    if let Some(resources) = spec.resources.as_ref().filter(|r| r.requests.is_some() || r.limits.is_some()) {
         return classify(&[Some(resources)]);
     }
-    let containers = spec
-        .containers
-        .iter()
-        .chain(spec.init_containers.iter().flatten());
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     classify(&containers.map(|c| c.resources.as_ref()).collect::<Vec<_>>())
 }
 
@@ -80,11 +73,7 @@ fn classify(parts: &[Option<&ResourceRequirements>]) -> QosClass {
 fn collect(total: &mut Amounts, list: Option<&BTreeMap<String, Quantity>>) -> usize {
     let mut named = 0;
     for name in ["cpu", "memory"] {
-        let Some(amount) = list
-            .and_then(|l| l.get(name))
-            .map(quantity::milli_value)
-            .filter(|a| *a > 0)
-        else {
+        let Some(amount) = list.and_then(|l| l.get(name)).map(quantity::milli_value).filter(|a| *a > 0) else {
             continue;
         };
         *total.entry(name.to_owned()).or_insert(0) += amount;
@@ -100,12 +89,7 @@ mod tests {
 
     fn parse(text: &str) -> Option<BTreeMap<String, Quantity>> {
         let pairs: Vec<_> = text.split(' ').filter_map(|p| p.split_once('=')).collect();
-        (!pairs.is_empty()).then(|| {
-            pairs
-                .into_iter()
-                .map(|(k, v)| (k.to_owned(), Quantity(v.to_owned())))
-                .collect()
-        })
+        (!pairs.is_empty()).then(|| pairs.into_iter().map(|(k, v)| (k.to_owned(), Quantity(v.to_owned()))).collect())
     }
 
     #[test]
@@ -114,18 +98,9 @@ mod tests {
             (&[("", "")], QosClass::BestEffort),
             (&[("cpu=0", "")], QosClass::BestEffort),
             (&[("cpu=1", "")], QosClass::Burstable),
-            (
-                &[("cpu=1 memory=1Gi", "cpu=1 memory=1Gi")],
-                QosClass::Guaranteed,
-            ),
-            (
-                &[("cpu=1 memory=1Gi", "cpu=1000m memory=1024Mi"), ("", "")],
-                QosClass::Burstable,
-            ),
-            (
-                &[("cpu=1 memory=1Gi", "cpu=2 memory=1Gi")],
-                QosClass::Burstable,
-            ),
+            (&[("cpu=1 memory=1Gi", "cpu=1 memory=1Gi")], QosClass::Guaranteed),
+            (&[("cpu=1 memory=1Gi", "cpu=1000m memory=1024Mi"), ("", "")], QosClass::Burstable),
+            (&[("cpu=1 memory=1Gi", "cpu=2 memory=1Gi")], QosClass::Burstable),
             (&[("", "example.com/gpu=1")], QosClass::BestEffort),
         ];
         for (containers, class) in table {
@@ -137,13 +112,7 @@ mod tests {
                 }),
                 ..Default::default()
             });
-            assert_eq!(
-                compute(&PodSpec {
-                    containers: containers.collect(),
-                    ..Default::default()
-                }),
-                class
-            );
+            assert_eq!(compute(&PodSpec { containers: containers.collect(), ..Default::default() }), class);
         }
     }
 }

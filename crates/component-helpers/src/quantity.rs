@@ -36,9 +36,7 @@ fn parse_nanos(text: &str) -> Option<i128> {
         b'+' => (false, &text[1..]),
         _ => (false, text),
     };
-    let end = rest
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(rest.len());
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
     let (number, suffix) = rest.split_at(end);
     let (integer, fraction) = number.split_once('.').unwrap_or((number, ""));
     if integer.is_empty() && fraction.is_empty() {
@@ -104,11 +102,7 @@ mod tests {
             ("64M", 64_000_000, 64_000_000_000),
             ("1e3", 1000, 1_000_000),
             ("1E-3", 1, 1),
-            (
-                "12E",
-                12_000_000_000_000_000_000_i128.min(i128::from(i64::MAX)) as i64,
-                i64::MAX,
-            ),
+            ("12E", 12_000_000_000_000_000_000_i128.min(i128::from(i64::MAX)) as i64, i64::MAX),
             ("-1500m", -2, -1500),
             ("1n", 1, 1),
             (".5", 1, 500),
@@ -117,11 +111,7 @@ mod tests {
         ];
         for (text, units, milli) in table {
             let quantity = Quantity(text.to_owned());
-            assert_eq!(
-                (value(&quantity), milli_value(&quantity)),
-                (units, milli),
-                "{text}"
-            );
+            assert_eq!((value(&quantity), milli_value(&quantity)), (units, milli), "{text}");
         }
     }
 }

@@ -33,19 +33,13 @@ pub struct Options {
 /// One amount in the unit of [`Amounts`].
 #[must_use]
 pub fn amount(name: &str, quantity: &Quantity) -> i64 {
-    if name == "cpu" {
-        quantity::milli_value(quantity)
-    } else {
-        quantity::value(quantity)
-    }
+    if name == "cpu" { quantity::milli_value(quantity) } else { quantity::value(quantity) }
 }
 
 /// A resource list as amounts.
 #[must_use]
 pub fn amounts(list: &BTreeMap<String, Quantity>) -> Amounts {
-    list.iter()
-        .map(|(name, quantity)| (name.clone(), amount(name, quantity)))
-        .collect()
+    list.iter().map(|(name, quantity)| (name.clone(), amount(name, quantity))).collect()
 }
 
 /// What the pod requests, as its spec says.
@@ -66,29 +60,15 @@ pub fn pod_requests_with(pod: &Pod, options: Options) -> Amounts {
         let status = statuses.and_then(|all| all.iter().find(|s| s.name == container.name));
         let mut requests = container_requests(container, status);
         if options.assume_defaults {
-            requests
-                .entry("cpu".to_owned())
-                .or_insert(DEFAULT_MILLI_CPU);
-            requests
-                .entry("memory".to_owned())
-                .or_insert(DEFAULT_MEMORY);
+            requests.entry("cpu".to_owned()).or_insert(DEFAULT_MILLI_CPU);
+            requests.entry("memory".to_owned()).or_insert(DEFAULT_MEMORY);
         }
         requests
     };
     let mut total = sum_pod(
         spec,
-        |container| {
-            of(
-                container,
-                statuses.and_then(|s| s.container_statuses.as_ref()),
-            )
-        },
-        |container| {
-            of(
-                container,
-                statuses.and_then(|s| s.init_container_statuses.as_ref()),
-            )
-        },
+        |container| of(container, statuses.and_then(|s| s.container_statuses.as_ref())),
+        |container| of(container, statuses.and_then(|s| s.init_container_statuses.as_ref())),
     );
     total.extend(pod_level);
     add_overhead(&mut total, spec);
@@ -105,11 +85,7 @@ pub fn pod_limits(pod: &Pod) -> Amounts {
     let of = |container: &Container| limits(container.resources.as_ref());
     let mut total = sum_pod(spec, of, of);
     if let Some(pod_level) = spec.resources.as_ref().and_then(|r| r.limits.as_ref()) {
-        total.extend(
-            amounts(pod_level)
-                .into_iter()
-                .filter(|(name, _)| is_pod_level(name)),
-        );
+        total.extend(amounts(pod_level).into_iter().filter(|(name, _)| is_pod_level(name)));
     }
     for (name, extra) in spec.overhead.iter().flatten() {
         if let Some(sum) = total.get_mut(name) {
@@ -157,38 +133,20 @@ fn is_pod_level(name: &str) -> bool {
 }
 
 fn limits(resources: Option<&ResourceRequirements>) -> Amounts {
-    resources
-        .and_then(|r| r.limits.as_ref())
-        .map(amounts)
-        .unwrap_or_default()
+    resources.and_then(|r| r.limits.as_ref()).map(amounts).unwrap_or_default()
 }
 
 fn container_requests(container: &Container, status: Option<&ContainerStatus>) -> Amounts {
-    let list = |r: Option<&ResourceRequirements>| {
-        r.and_then(|r| r.requests.as_ref())
-            .map(amounts)
-            .unwrap_or_default()
-    };
+    let list = |r: Option<&ResourceRequirements>| r.and_then(|r| r.requests.as_ref()).map(amounts).unwrap_or_default();
     let mut requests = list(container.resources.as_ref());
     if let Some(status) = status {
         raise(&mut requests, &list(status.resources.as_ref()));
-        raise(
-            &mut requests,
-            &status
-                .allocated_resources
-                .as_ref()
-                .map(amounts)
-                .unwrap_or_default(),
-        );
+        raise(&mut requests, &status.allocated_resources.as_ref().map(amounts).unwrap_or_default());
     }
     requests
 }
 
-fn sum_pod(
-    spec: &PodSpec,
-    of: impl Fn(&Container) -> Amounts,
-    of_init: impl Fn(&Container) -> Amounts,
-) -> Amounts {
+fn sum_pod(spec: &PodSpec, of: impl Fn(&Container) -> Amounts, of_init: impl Fn(&Container) -> Amounts) -> Amounts {
     let mut running = Amounts::new();
     for container in &spec.containers {
         add(&mut running, &of(container));
@@ -221,10 +179,7 @@ mod tests {
     use super::*;
 
     fn list(items: &[(&str, &str)]) -> BTreeMap<String, Quantity> {
-        items
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned())))
-            .collect()
+        items.iter().map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned()))).collect()
     }
 
     fn container(cpu: &str, sidecar: bool) -> Container {
@@ -246,25 +201,19 @@ mod tests {
             init_containers: Some(init.iter().map(|(c, s)| container(c, *s)).collect()),
             ..Default::default()
         };
-        Pod {
-            spec: Some(spec),
-            ..Default::default()
-        }
+        Pod { spec: Some(spec), ..Default::default() }
     }
 
     #[test]
     fn sums_containers_and_takes_the_highest_init_step() {
-        let table: [(&[&str], &[(&str, bool)], i64); 6] = [
+        type Case = (&'static [&'static str], &'static [(&'static str, bool)], i64);
+        let table: [Case; 6] = [
             (&["1", "500m"], &[], 1500),
             (&["1"], &[("2", false)], 2000),
             (&["1"], &[("2", false), ("3", false)], 3000),
             (&["1"], &[("200m", true)], 1200),
             (&["1"], &[("200m", true), ("1", false)], 1200),
-            (
-                &["1"],
-                &[("1", false), ("200m", true), ("2", false), ("300m", true)],
-                2200,
-            ),
+            (&["1"], &[("1", false), ("200m", true), ("2", false), ("300m", true)], 2200),
         ];
         for (containers, init, cpu) in table {
             let pod = pod(containers, init);
@@ -290,13 +239,7 @@ mod tests {
     #[test]
     fn defaults_are_assumed_per_container_that_names_none() {
         let pod = pod(&["1", "2"], &[]);
-        let got = pod_requests_with(
-            &pod,
-            Options {
-                assume_defaults: true,
-                ..Default::default()
-            },
-        );
+        let got = pod_requests_with(&pod, Options { assume_defaults: true, ..Default::default() });
         assert_eq!(got["cpu"], 3000);
         assert_eq!(got["memory"], 2 * DEFAULT_MEMORY);
     }
@@ -311,15 +254,6 @@ mod tests {
         };
         pod.status.get_or_insert_default().container_statuses = Some(vec![status]);
         assert_eq!(pod_requests(&pod)["cpu"], 1000);
-        assert_eq!(
-            pod_requests_with(
-                &pod,
-                Options {
-                    use_status: true,
-                    ..Default::default()
-                }
-            )["cpu"],
-            2000
-        );
+        assert_eq!(pod_requests_with(&pod, Options { use_status: true, ..Default::default() })["cpu"], 2000);
     }
 }

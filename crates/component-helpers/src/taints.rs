@@ -23,11 +23,7 @@ pub const SHUTDOWN: &str = "node.cloudprovider.kubernetes.io/shutdown";
 /// Whether the toleration covers the taint.
 #[must_use]
 pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let differs = |field: &Option<String>, other: &str| {
-        field
-            .as_deref()
-            .is_some_and(|s| !s.is_empty() && s != other)
-    };
+    let differs = |field: &Option<String>, other: &str| field.as_deref().is_some_and(|s| !s.is_empty() && s != other);
     if differs(&toleration.effect, &taint.effect) || differs(&toleration.key, &taint.key) {
         return false;
     }
@@ -50,14 +46,8 @@ pub fn tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
 
 /// The first taint with one of `effects` that no toleration covers.
 #[must_use]
-pub fn find_untolerated<'a>(
-    taints: &'a [Taint],
-    tolerations: &[Toleration],
-    effects: &[&str],
-) -> Option<&'a Taint> {
-    taints
-        .iter()
-        .find(|taint| effects.contains(&taint.effect.as_str()) && !tolerated(tolerations, taint))
+pub fn find_untolerated<'a>(taints: &'a [Taint], tolerations: &[Toleration], effects: &[&str]) -> Option<&'a Taint> {
+    taints.iter().find(|taint| effects.contains(&taint.effect.as_str()) && !tolerated(tolerations, taint))
 }
 
 /// Whether two taints are the same in the eyes of the API (key and effect identify one).
@@ -87,12 +77,7 @@ mod tests {
 
     #[test]
     fn operators_keys_and_effects() {
-        let taint = Taint {
-            key: "k".into(),
-            value: Some("5".into()),
-            effect: NO_SCHEDULE.into(),
-            time_added: None,
-        };
+        let taint = Taint { key: "k".into(), value: Some("5".into()), effect: NO_SCHEDULE.into(), time_added: None };
         let table = [
             (("k", "Equal", "5", NO_SCHEDULE), true),
             (("k", "", "5", ""), true),
@@ -109,8 +94,7 @@ mod tests {
         for ((key, operator, value, effect), want) in table {
             let toleration = toleration(key, operator, value, effect);
             assert_eq!(tolerates(&toleration, &taint), want, "{toleration:?}");
-            let found =
-                find_untolerated(std::slice::from_ref(&taint), &[toleration], &[NO_SCHEDULE]);
+            let found = find_untolerated(std::slice::from_ref(&taint), &[toleration], &[NO_SCHEDULE]);
             assert_eq!(found.is_none(), want);
         }
         assert!(find_untolerated(&[taint], &[], &[NO_EXECUTE]).is_none());

@@ -181,12 +181,12 @@ impl<'a> Search<'a> {
     /// Tries nodes round the order, from where the last search ended. A nominated node is tried first, and alone will do.
     fn look_around(&mut self, cx: Context<'a>, wanted: usize, start: &mut usize) {
         let nominated = cx.pod.pod.status.as_ref().and_then(|s| s.nominated_node_name.as_deref());
-        if let Some(node) = nominated.and_then(|name| cx.snapshot.node(name)) {
-            if self.filters.check_with_nominated(cx, node).is_ok() {
-                self.evaluated = 1;
-                self.feasible.push(node);
-                return;
-            }
+        if let Some(node) = nominated.and_then(|name| cx.snapshot.node(name))
+            && self.filters.check_with_nominated(cx, node).is_ok()
+        {
+            self.evaluated = 1;
+            self.feasible.push(node);
+            return;
         }
         let nodes = cx.snapshot.len();
         for step in 0..nodes {

@@ -327,7 +327,7 @@ fn helps(profiles: &BTreeMap<String, Arc<Profile>>, waiting: &Waiting, event: &C
         .unwrap_or("default-scheduler");
     let Some(profile) = profiles.get(name) else { return true };
     let asked = |plugin: &&str| profile.plugin(plugin).is_none_or(|plugin| plugin.hint(&waiting.pod, event));
-    waiting.refused_by.is_empty() || waiting.refused_by.iter().any(|plugin| asked(plugin))
+    waiting.refused_by.is_empty() || waiting.refused_by.iter().any(asked)
 }
 
 /// Whether more than the node's heartbeat changed.

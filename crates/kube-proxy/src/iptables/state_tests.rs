@@ -43,7 +43,7 @@ fn the_first_change_is_complete_and_removes_what_is_stale() {
         assert!(input.contains(part), "no {part} in {input}");
     }
     assert!(!input.contains("-X KUBE-SEP-1"));
-    let last = input.lines().filter(|l| l.starts_with("-A KUBE-SERVICES")).next_back();
+    let last = input.lines().rfind(|l| l.starts_with("-A KUBE-SERVICES"));
     assert!(last.is_some_and(|l| l.ends_with("-j KUBE-NODEPORTS")));
 }
 

@@ -145,7 +145,7 @@ fn victims(failed: &Failed<'_, '_>, node: &NodeInfo) -> Result<Candidate, Refusa
         filters.remove_pod(pod, &emptied);
     }
     filters.check_with_nominated(cx, &emptied).map_err(|(_, refusal)| refusal)?;
-    potential.sort_by(|a, b| importance(b).cmp(&importance(a)));
+    potential.sort_by_key(|pod| std::cmp::Reverse(importance(pod)));
     let (protected, free) = split_protected(&potential, cx.snapshot);
     let mut candidate = Candidate { node: node.name().to_owned(), victims: Vec::new(), violations: 0 };
     for pod in &protected {
@@ -159,7 +159,7 @@ fn victims(failed: &Failed<'_, '_>, node: &NodeInfo) -> Result<Candidate, Refusa
             candidate.victims.push(pod.clone());
         }
     }
-    candidate.victims.sort_by(|a, b| importance(b).cmp(&importance(a)));
+    candidate.victims.sort_by_key(|pod| std::cmp::Reverse(importance(pod)));
     Ok(candidate)
 }
 
