@@ -80,8 +80,29 @@ fn until_renewal(path: &Path) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(due - clock::now().as_second()).unwrap_or(0)))
 }
 
-/// Renews the certificate in time, again and again; `renewed` is called after each time. Never returns.
-pub async fn rotate(client: &kube::Client, node: &str, dir: &Path, purpose: &Purpose, renewed: impl AsyncFn()) {
+/// Renews the certificate in time, again and again; `renewed` is called after each time. Returns only when the certificate has
+/// run out: then nobody believes the node any more.
+pub async fn rotate(
+    client: &kube::Client,
+    node: &str,
+    dir: &Path,
+    purpose: &Purpose,
+    renewed: impl AsyncFn(),
+) -> anyhow::Result<()> {
+    let link = current(dir, purpose);
+    tokio::select! {
+        () = renew(client, node, dir, purpose, renewed) => Ok(()),
+        () = until_expired(&link) => bail!("the certificate {} has expired", link.display()),
+    }
+}
+
+async fn until_expired(link: &Path) {
+    while is_valid(link) {
+        tokio::time::sleep(RENEWAL_RETRY).await;
+    }
+}
+
+async fn renew(client: &kube::Client, node: &str, dir: &Path, purpose: &Purpose, renewed: impl AsyncFn()) {
     let link = current(dir, purpose);
     loop {
         tokio::time::sleep(until_renewal(&link).unwrap_or(RENEWAL_RETRY)).await;

@@ -39,7 +39,7 @@ async fn serve(config: Config, startup: Startup) -> anyhow::Result<()> {
     match api.filter(|_| startup.rotate_certificates && startup.bootstrap_kubeconfig.is_some()) {
         Some(api) => tokio::select! {
             ended = kubelet => ended,
-            () = api.rotate(&node, &certs) => Ok(()),
+            expired = api.rotate(&node, &certs) => expired,
         },
         None => kubelet.await,
     }

@@ -31,13 +31,13 @@ impl Rotating {
         kube::Client::new(service, "default")
     }
 
-    /// Renews the certificate in time, again and again. Never returns.
-    pub async fn rotate(&self, node: &str, certs: &Path) {
+    /// Renews the certificate in time, again and again; an error when it has run out.
+    pub async fn rotate(&self, node: &str, certs: &Path) -> anyhow::Result<()> {
         let renewed = async || match connect(&self.kubeconfig).await {
             Ok(client) => *self.current.write() = client,
             Err(error) => tracing::error!(error = %format!("{error:#}"), "the new client certificate is unusable"),
         };
-        certs::rotate(&self.client(), node, certs, &Purpose::Client, renewed).await;
+        certs::rotate(&self.client(), node, certs, &Purpose::Client, renewed).await
     }
 }
 

@@ -62,7 +62,8 @@ pub(crate) fn admit(pod: &Pod, others: &[Arc<Pod>], facts: &Facts<'_>) -> Result
     if pod.is_critical() { Ok(()) } else { fits(pod, others, facts.allocatable) }
 }
 
-fn fits(pod: &Pod, others: &[Arc<Pod>], allocatable: &Amounts) -> Result<(), StartFailure> {
+/// Whether the node has room for what the pod asks for, beside the others.
+pub(super) fn fits(pod: &Pod, others: &[Arc<Pod>], allocatable: &Amounts) -> Result<(), StartFailure> {
     let wanted = demand(pod);
     for name in ["pods", "cpu", "memory"] {
         let (Some(wanted), Some(capacity)) = (wanted.get(name).filter(|wanted| **wanted > 0), allocatable.get(name))

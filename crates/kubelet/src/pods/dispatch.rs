@@ -55,6 +55,7 @@ fn handle(agent: &Arc<Agent>, item: News, sender: &mpsc::UnboundedSender<News>) 
 }
 
 fn upsert(agent: &Arc<Agent>, pod: &Arc<Pod>, sender: &mpsc::UnboundedSender<News>) {
+    agent.statuses.reconcile(pod);
     if let Some(mailbox) = agent.pods.upsert(pod) {
         start(agent, mailbox, pod.pod_uid().to_owned(), sender.clone());
     }

@@ -44,11 +44,11 @@ async fn orphans(agent: &Arc<Agent>) -> anyhow::Result<()> {
         let label = |key: &str| container.labels.get(key).cloned().unwrap_or_default();
         found.insert(label(labels::POD_UID), (label(labels::POD_NAMESPACE), label(labels::POD_NAME)));
     }
-    for (uid, (namespace, name)) in found {
-        // Read after the list: a pod that came meanwhile is no orphan.
-        if !uid.is_empty() && agent.pods.get(&uid).is_none() {
-            remove_orphan(agent, &namespace, &name, &uid).await?;
-        }
+    // Read after the list: a pod that came meanwhile is no orphan.
+    found.retain(|uid, _| !uid.is_empty() && agent.pods.get(uid).is_none());
+    let removals = found.iter().map(|(uid, (namespace, name))| remove_orphan(agent, namespace, name, uid));
+    for removed in futures::future::join_all(removals).await {
+        removed?;
     }
     directories(agent).await?;
     cgroups(agent).await?;

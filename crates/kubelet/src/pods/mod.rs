@@ -7,6 +7,7 @@ pub(crate) mod dispatch;
 pub(crate) mod housekeeping;
 pub(crate) mod mirror;
 pub(crate) mod pleg;
+pub(crate) mod resize;
 mod start;
 pub(crate) mod static_pods;
 mod stop;

@@ -2,6 +2,7 @@
 
 use super::actions::{self, PodActions};
 use super::admission::{self, Facts};
+use super::resize::{self, Applied, Obstacle};
 use super::start::{self, Place};
 use super::{mirror, stop};
 use crate::agent::Agent;
@@ -38,6 +39,8 @@ pub(super) struct Memory {
     admitted: bool,
     verdict: Option<StartFailure>,
     volume_delay: Option<Duration>,
+    applied: Applied,
+    obstacle: Option<Obstacle>,
 }
 
 /// How a pass ended.
@@ -57,11 +60,13 @@ pub(super) async fn publish(
 ) -> Result<(PodView, PodStatus), String> {
     let view = view::read(agent.runtime.as_ref(), pod.pod_uid()).await.map_err(|error| error.to_string())?;
     collect_last_words(agent, &view, memory).await;
+    resize::observe(pod, &view, &mut memory.applied);
     let before = agent.statuses.status(pod);
     let context = Context {
         probes: agent.probes.as_ref(),
         failures: &memory.failures,
         last_words: &memory.last_words,
+        applied: &memory.applied,
         runtime_name: &agent.runtime_name,
         host_ips: &agent.node.host_ips(),
         before: &before,
@@ -69,7 +74,11 @@ pub(super) async fn publish(
         terminating,
         verdict: memory.verdict.as_ref(),
     };
-    let status = generate(pod, &view, &context);
+    let mut status = generate(pod, &view, &context);
+    if let (Some(obstacle), Some(conditions)) = (&memory.obstacle, &mut status.conditions) {
+        let old = before.conditions.iter().flatten().find(|old| old.type_.starts_with("PodResize"));
+        conditions.push(obstacle.condition(pod, old));
+    }
     agent.statuses.set(pod, status.clone());
     agent.probes.kick(pod.pod_uid());
     Ok((view, status))
@@ -122,7 +131,14 @@ pub(super) async fn pod(agent: &Agent, pod: &Arc<Pod>, memory: &mut Memory) -> R
             .await
             .unwrap_or_else(|error| tracing::warn!(pod = %pod.key(), %error, "could not create the mirror pod"));
     }
-    ensure_cgroup(agent, pod).await?;
+    let resized = resize::pod(agent, pod, &view, &mut memory.applied).await;
+    if resized != memory.obstacle {
+        memory.obstacle = resized;
+        publish(agent, pod, memory, false).await?;
+    }
+    if memory.obstacle.is_none() {
+        ensure_cgroup(agent, pod).await?;
+    }
     let volumes = match volumes::set_up(agent, pod).await {
         Ok(volumes) => volumes,
         Err(why) => {

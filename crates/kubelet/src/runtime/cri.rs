@@ -184,6 +184,15 @@ impl Runtime for CriRuntime {
         answer.status.ok_or_else(|| missing("container status", id))
     }
 
+    async fn update_container_resources(&self, id: &str, resources: api::LinuxContainerResources) -> Result<()> {
+        let request = api::UpdateContainerResourcesRequest {
+            container_id: id.into(),
+            linux: Some(resources),
+            ..Default::default()
+        };
+        call(self.timeout, self.runtime.clone().update_container_resources(request)).await.map(drop)
+    }
+
     async fn reopen_container_log(&self, id: &str) -> Result<()> {
         let request = api::ReopenContainerLogRequest { container_id: id.into() };
         call(self.timeout, self.runtime.clone().reopen_container_log(request)).await.map(drop)

@@ -90,6 +90,10 @@ pub trait Runtime: Send + Sync + 'static {
     async fn list_containers(&self, filter: Option<api::ContainerFilter>) -> Result<Vec<api::Container>>;
     /// One container in detail.
     async fn container_status(&self, id: &str) -> Result<api::ContainerStatus>;
+    /// Changes the resources of a running container.
+    async fn update_container_resources(&self, id: &str, _resources: api::LinuxContainerResources) -> Result<()> {
+        Err(RuntimeError::new(Code::Unimplemented, format!("this runtime does not resize container {id:?}")))
+    }
     /// Tells the runtime that the log file was renamed.
     async fn reopen_container_log(&self, id: &str) -> Result<()>;
 

@@ -199,3 +199,32 @@ fn container_view(status: api::ContainerStatus, sandbox: String) -> ContainerVie
         log: status.log_path,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A running container of that name, for the tests of decisions.
+    pub(crate) fn run(name: &str) -> ContainerView {
+        ContainerView {
+            id: format!("{name}-id"),
+            name: name.into(),
+            restarts: 0,
+            sandbox: "s".into(),
+            state: State::Running,
+            created: Timestamp::UNIX_EPOCH,
+            started: Some(Timestamp::UNIX_EPOCH),
+            finished: None,
+            exit_code: 0,
+            reason: String::new(),
+            message: String::new(),
+            image: String::new(),
+            image_ref: String::new(),
+            hash: String::new(),
+            annotations: HashMap::new(),
+            message_file: None,
+            user: None,
+            log: String::new(),
+        }
+    }
+}

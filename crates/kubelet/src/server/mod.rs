@@ -99,15 +99,17 @@ async fn certificate(agent: &Agent) -> anyhow::Result<(PathBuf, PathBuf)> {
     }
 }
 
-/// Keeps a serving certificate by CSR fresh. Never returns; the server reads the new file by itself.
+/// Keeps a serving certificate by CSR fresh; the server reads the new file by itself. An expired one is served on: clients say
+/// more clearly than silence what is wrong.
 async fn rotate(agent: &Agent) {
-    match (&agent.client, &agent.config.server.tls) {
-        (Some(client), None) if agent.config.server.tls_bootstrap => {
-            let purpose = Purpose::Serving(names(agent));
-            certs::rotate(client, &agent.config.node.name, &agent.config.paths.certs, &purpose, async || {}).await;
+    if let (Some(client), None, true) = (&agent.client, &agent.config.server.tls, agent.config.server.tls_bootstrap) {
+        let purpose = Purpose::Serving(names(agent));
+        let (node, certs) = (&agent.config.node.name, &agent.config.paths.certs);
+        if let Err(error) = certs::rotate(client, node, certs, &purpose, async || {}).await {
+            tracing::error!(%error, "the serving certificate was not renewed");
         }
-        _ => std::future::pending().await,
     }
+    std::future::pending().await
 }
 
 /// What the serving certificate is for.

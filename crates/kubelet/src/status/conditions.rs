@@ -18,7 +18,8 @@ pub(crate) const CONTAINERS_READY: &str = "ContainersReady";
 pub(crate) const SCHEDULED: &str = "PodScheduled";
 
 /// Types that only the kubelet writes.
-pub(crate) const OWNED: &[&str] = &[READY_TO_START, INITIALIZED, READY, CONTAINERS_READY];
+pub(crate) const OWNED: &[&str] =
+    &[READY_TO_START, INITIALIZED, READY, CONTAINERS_READY, "PodResizePending", "PodResizeInProgress"];
 
 /// Status, reason and message of a condition.
 type Finding = (bool, &'static str, String);

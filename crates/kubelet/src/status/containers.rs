@@ -198,14 +198,15 @@ fn from_run(container: &Container, run: &ContainerView, context: &Context<'_>) -
         State::Exited => terminated(run, context),
         State::Unknown => lost_state("The container could not be located when the pod was terminated"),
     };
+    let applied = context.applied.get(&run.id).cloned().or_else(|| container.resources.clone()).unwrap_or_default();
     ContainerStatus {
         state: Some(state),
         container_id: Some(id(run, context)),
         image: if run.image.is_empty() { container.image.clone().unwrap_or_default() } else { run.image.clone() },
         image_id: run.image_ref.clone(),
         restart_count: i32::try_from(run.restarts).unwrap_or(i32::MAX),
-        allocated_resources: container.resources.as_ref().and_then(|resources| resources.requests.clone()),
-        resources: Some(container.resources.clone().unwrap_or_default()),
+        allocated_resources: applied.requests.clone(),
+        resources: Some(applied),
         user: run.user.clone().map(|user| ContainerUser {
             linux: Some(LinuxContainerUser {
                 uid: user.uid,

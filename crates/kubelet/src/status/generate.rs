@@ -27,6 +27,8 @@ pub(crate) struct Context<'a> {
     pub failures: &'a BTreeMap<String, StartFailure>,
     /// Termination messages by container id.
     pub last_words: &'a BTreeMap<String, String>,
+    /// Resources that containers run with, by container id.
+    pub(crate) applied: &'a crate::pods::resize::Applied,
     /// "containerd".
     pub runtime_name: &'a str,
     /// The node's addresses.

@@ -102,6 +102,17 @@ impl StatusManager {
         self.changed.notify_one();
     }
 
+    /// Sends the status again when the API shows another one than was last sent: somebody overwrote it.
+    pub(crate) fn reconcile(&self, pod: &Pod) {
+        let mut state = self.state.lock();
+        let Some(entry) = state.entries.get_mut(pod.pod_uid()) else { return };
+        if entry.sent == entry.version && patch(pod, &entry.status).is_some() {
+            entry.version += 1;
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
     /// Forgets a pod that is gone.
     pub(crate) fn forget(&self, uid: &str) {
         self.state.lock().entries.remove(uid);

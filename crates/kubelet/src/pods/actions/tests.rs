@@ -1,8 +1,7 @@
 use super::*;
 use crate::runtime::view::SandboxView;
-use api_types::k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, from_value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 #[derive(Default)]
 struct Probes {
@@ -41,26 +40,7 @@ fn container(text: &str) -> ContainerView {
         None => (text, State::Running, 0),
     };
     let definition: Container = from_value(json!({"name": name})).unwrap();
-    ContainerView {
-        id: format!("{name}-id"),
-        name: name.into(),
-        restarts: 0,
-        sandbox: "s".into(),
-        state,
-        created: Timestamp::UNIX_EPOCH,
-        started: None,
-        finished: None,
-        exit_code,
-        reason: String::new(),
-        message: String::new(),
-        image: String::new(),
-        image_ref: String::new(),
-        hash: hash(&definition),
-        annotations: HashMap::new(),
-        message_file: None,
-        user: None,
-        log: String::new(),
-    }
+    ContainerView { state, exit_code, hash: hash(&definition), ..crate::runtime::view::tests::run(name) }
 }
 
 fn view(ready: bool, containers: &[&str]) -> PodView {

@@ -1,7 +1,6 @@
 use super::*;
 use crate::runtime::view::{ContainerView, SandboxView, State};
 use serde_json::{Value, from_value, json};
-use std::collections::HashMap;
 
 struct Probes(bool);
 impl Readiness for Probes {
@@ -26,23 +25,9 @@ fn view(containers: &[&str]) -> PodView {
             text.split_once('=').map_or((*text, None), |(name, code)| (name, Some(code.parse().unwrap())));
         ContainerView {
             id: format!("{name}{index}"),
-            name: name.into(),
-            restarts: 0,
-            sandbox: "s".into(),
             state: if code.is_some() { State::Exited } else { State::Running },
-            created: Timestamp::UNIX_EPOCH,
-            started: Some(Timestamp::UNIX_EPOCH),
-            finished: None,
             exit_code: code.unwrap_or(0),
-            reason: String::new(),
-            message: String::new(),
-            image: String::new(),
-            image_ref: String::new(),
-            hash: String::new(),
-            annotations: HashMap::new(),
-            message_file: None,
-            user: None,
-            log: String::new(),
+            ..crate::runtime::view::tests::run(name)
         }
     };
     let sandbox = SandboxView {
@@ -69,6 +54,7 @@ fn status(
         probes: &Probes(ready),
         failures: &failures.iter().map(|(name, reason)| ((*name).to_owned(), failure(reason))).collect(),
         last_words: &BTreeMap::new(),
+        applied: &BTreeMap::new(),
         runtime_name: "containerd",
         host_ips: &["1.1.1.1".into()],
         before,
