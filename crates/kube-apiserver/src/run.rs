@@ -101,6 +101,7 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
     let definitions = custom::Definer::new(Arc::clone(&core))?;
     let definitions = definitions.start().await.context("serving custom resources")?;
     tasks.spawn(definitions.run(shutdown.clone()));
+    tasks.spawn(bootstrap::keep_kubernetes_service(core, config.clone(), shutdown.clone()));
     let api = ApiServer { server, tasks };
     auth.start(api.loopback(), &shutdown, &api.tasks);
     Ok(api)

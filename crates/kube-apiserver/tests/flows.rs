@@ -255,6 +255,12 @@ async fn service_addresses_are_unique_and_given_back() {
     assert_eq!((addresses.len(), ports.len()), (13, 13));
     let full = services.create(&PostParams::default(), &service("more")).await.expect_err("the range is full");
     assert_eq!(code(full), 500);
+    let same = services.create(&PostParams::default(), &created[5]).await;
+    assert!(same.is_err(), "resource versions are not for new objects");
+    let mut again = service("s5");
+    again.spec.get_or_insert_default().cluster_ip = created[5].spec.as_ref().and_then(|s| s.cluster_ip.clone());
+    services.create(&PostParams::default(), &again).await.expect_err("there is one of this name");
+    services.create(&PostParams::default(), &service("more")).await.expect_err("and it still has its address");
     services.delete("s3", &DeleteParams::default()).await.expect("delete");
     services.create(&PostParams::default(), &service("more")).await.expect("one was given back");
     server.stop().await;

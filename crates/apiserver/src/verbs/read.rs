@@ -85,10 +85,10 @@ pub async fn list_entries(core: &Core, resource: &Resource, mut scope: Scope, op
     if let Some(name) = selector.name() {
         scope.name = name.to_owned();
     }
-    if let Some(namespace) = selector.namespace() {
-        if scope.namespace.is_empty() {
-            scope.namespace = namespace.to_owned();
-        }
+    if let Some(namespace) = selector.namespace()
+        && scope.namespace.is_empty()
+    {
+        scope.namespace = namespace.to_owned();
     }
     if !options.continue_token.is_empty() {
         let token = Token::decode(&options.continue_token)?;

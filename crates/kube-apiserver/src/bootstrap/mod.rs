@@ -3,6 +3,8 @@
 mod api_services;
 mod flowcontrol;
 
+use std::{sync::Arc, time::Duration};
+
 use anyhow::{Context, Result};
 use api_semantics::Part;
 use apiserver::{
@@ -14,8 +16,12 @@ use apiserver::{
 };
 use futures::{FutureExt, TryFutureExt, future::BoxFuture, future::try_join_all};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+
+/// How often the server's own service is looked after.
+const REPAIR: Duration = Duration::from_secs(10);
 
 const PRIORITY_CLASSES: [(&str, i64, &str); 2] = [
     (
@@ -92,7 +98,11 @@ pub(crate) async fn kubernetes_service(core: &Core, config: &Config) -> Result<(
             "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": port }],
         },
     });
-    create(core, "", "services", service).await?;
+    let services = core.catalog.find("", "v1", "services").ok_or_else(Error::no_such_path)?;
+    match core.registry.get_value(&services, "default", "kubernetes").await {
+        Err(e) if e.is_not_found() => create(core, "", "services", service).await.map(|_| ())?,
+        other => other.map(|_| ())?,
+    }
     if config.advertise_address.is_loopback() {
         tracing::warn!("no address but the loopback: pods can't reach this server through its service");
         return Ok(());
@@ -113,6 +123,19 @@ pub(crate) async fn kubernetes_service(core: &Core, config: &Config) -> Result<(
     });
     put(core, Part::Main, "discovery.k8s.io", "endpointslices", slice).await?;
     Ok(())
+}
+
+/// Repairs [`kubernetes_service`] when somebody changed it.
+pub(crate) async fn keep_kubernetes_service(core: Arc<Core>, config: Config, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(REPAIR) => {}
+        }
+        if let Err(error) = kubernetes_service(&core, &config).await {
+            tracing::warn!(%error, "the kubernetes service could not be kept");
+        }
+    }
 }
 
 /// What aggregated servers and daemons authenticate clients with.

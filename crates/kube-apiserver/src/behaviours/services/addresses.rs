@@ -72,7 +72,12 @@ impl Addresses {
         let address: IpAddr = given.parse().map_err(|_| refuse("not a valid IP"))?;
         let name = address.to_string();
         if let Some(holder) = self.core.find(GROUP, "ipaddresses", "", &name).await? {
-            return if holds(&holder, service) { Ok(name) } else { Err(refuse("provided IP is already allocated")) };
+            // Another service of this name holds it: the creation will fail, and must not give that one's address back.
+            let (namespace, own_name) = (meta::namespace(service), meta::name(service));
+            let present = self.core.cached("", "services", namespace, own_name)?;
+            let own = present.is_none_or(|p| meta::uid(&p) == meta::uid(service));
+            let kept = own && holds(&holder, service);
+            return if kept { Ok(name) } else { Err(refuse("provided IP is already allocated")) };
         }
         if !range.contains(address) {
             let why = format!("the provided IP ({given}) is not in the valid range. The range of valid IPs is {range}");
