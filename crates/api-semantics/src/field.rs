@@ -151,6 +151,17 @@ impl Errors {
         self.0
     }
 
+    /// Drops what was found before: metadata is looked at as an object and as a change.
+    pub(crate) fn dedup(&mut self) {
+        let mut out: Vec<FieldError> = Vec::with_capacity(self.0.len());
+        for error in self.0.drain(..) {
+            if !out.contains(&error) {
+                out.push(error);
+            }
+        }
+        self.0 = out;
+    }
+
     pub(crate) fn required(&mut self, field: &Field, detail: &str) {
         self.push(FieldError::required(field.path(), detail));
     }

@@ -66,3 +66,15 @@ pub(crate) fn bare_invalid(field: &Field) -> FieldError {
     let message = format!("Invalid value: {}", field.value());
     FieldError { kind: FieldErrorKind::Invalid, field: field.path().clone(), message }
 }
+
+/// A label selector: the API's own type, shown with its JSON names in their order.
+pub(crate) fn selector(selector: &Field) -> String {
+    if !selector.exists() {
+        return "null".to_owned();
+    }
+    let parts = ["matchLabels", "matchExpressions"]
+        .iter()
+        .filter(|name| !selector.get(name).is_zero())
+        .map(|name| format!("\"{name}\":{}", selector.get(name).value()));
+    format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
+}

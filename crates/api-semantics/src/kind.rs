@@ -26,6 +26,8 @@ pub(crate) struct Kind {
     pub(crate) prepare_update: fn(&Context, Part, &mut Value, &Value),
     /// What is wrong with the object beyond its metadata; run on create and on updates of the main part.
     pub(crate) validate: fn(&Field, &mut Errors),
+    /// Upstream looks twice on updates of this kind, and clients see the causes twice.
+    pub(crate) validated_twice: bool,
     /// What is wrong only with a new object.
     pub(crate) validate_create: fn(&Field, &mut Errors),
     /// What is wrong with the change from the second to the first, for the main part.
@@ -49,6 +51,7 @@ impl Kind {
         prepare_create: |_, _| {},
         prepare_update: |_, _, _, _| {},
         validate: |_, _| {},
+        validated_twice: false,
         validate_create: |_, _| {},
         validate_change: |_, _, _| {},
         validate_part: |_, _, _, _| {},
@@ -98,12 +101,15 @@ impl Strategy for Kind {
         object_meta::validate_update(&new.get("metadata"), &old.get("metadata"), &mut errors);
         if part == Part::Main {
             object_meta::validate(&new.get("metadata"), self.namespaced, self.name, &mut errors);
-            (self.validate)(&new, &mut errors);
+            errors.dedup();
+            for _ in 0..=usize::from(self.validated_twice) {
+                (self.validate)(&new, &mut errors);
+            }
             (self.validate_change)(&new, &old, &mut errors);
         } else {
             (self.validate_part)(part, &new, &old, &mut errors);
         }
-        dedup(errors.into_vec())
+        errors.into_vec()
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
@@ -128,15 +134,4 @@ impl Strategy for Kind {
     fn unconditional_update(&self) -> bool {
         self.unconditional_update
     }
-}
-
-/// Metadata is checked as an object and as a change; what both found is said once.
-fn dedup(errors: Vec<FieldError>) -> Vec<FieldError> {
-    let mut out: Vec<FieldError> = Vec::with_capacity(errors.len());
-    for error in errors {
-        if !out.contains(&error) {
-            out.push(error);
-        }
-    }
-    out
 }

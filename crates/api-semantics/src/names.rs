@@ -46,11 +46,11 @@ pub(crate) fn dns1123_subdomain_underscore(text: &str) -> Messages {
     if text.len() > 253 {
         out.push(too_long(253, "characters"));
     }
-    let edge = |b: u8| alnum_lower(b) || b == b'_';
-    if !text.split('.').all(|p| framed(p, edge, b"-")) {
+    let fits = |p: &str| framed(p.strip_prefix('_').unwrap_or(p), alnum_lower, b"-_");
+    if !text.split('.').all(fits) {
         out.push(explain(
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
-            r"[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?)*",
+            r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*",
             &["example.com"],
         ));
     }

@@ -29,7 +29,7 @@ struct Score {
 /// What a write came to: the object, or the causes as (field, reason, message).
 enum Answer {
     Object(Value),
-    Refused(BTreeSet<(String, String, String)>),
+    Refused(Vec<(String, String, String)>),
 }
 
 #[test]
@@ -176,7 +176,7 @@ impl Target {
             let cause =
                 ("metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0: must be specified for an update");
             let cause = (cause.0.to_owned(), cause.1.to_owned(), cause.2.to_owned());
-            return (Answer::Refused([cause].into()), Vec::new());
+            return (Answer::Refused(vec![cause]), Vec::new());
         }
         let mut old = concrete(old, "");
         normalize(&mut old, &self.schema);
@@ -268,13 +268,18 @@ fn judge(expect: &Value, answer: &Answer, warnings: &[String]) -> u8 {
             if expect["status"] != 422 {
                 return 0;
             }
-            let want: BTreeSet<(String, String, String)> =
+            let want: Vec<(String, String, String)> =
                 causes.iter().map(|c| (text(&c["field"]), text(&c["reason"]), text(&c["message"]))).collect();
-            let heads = |s: &BTreeSet<(String, String, String)>| -> BTreeSet<(String, String)> {
+            let heads = |s: &[(String, String, String)]| -> BTreeSet<(String, String)> {
                 s.iter().map(|(f, r, _)| (f.clone(), r.clone())).collect()
             };
-            let blank = |s: &BTreeSet<(String, String, String)>| -> BTreeSet<String> {
-                s.iter().map(|(f, _, m)| format!("{f}{}", m.replace(UID, "UUID").replace("\"ns\"", "\"NS\""))).collect()
+            let blank = |s: &[(String, String, String)]| -> Vec<String> {
+                let mut all: Vec<String> = s
+                    .iter()
+                    .map(|(f, _, m)| format!("{f}{}", m.replace(UID, "UUID").replace("\"ns\"", "\"NS\"")))
+                    .collect();
+                all.sort();
+                all
             };
             match (heads(got) == heads(&want), blank(got) == blank(&want)) {
                 (true, true) => 3,

@@ -115,7 +115,7 @@ fn one_volume(volume: &Field, out: &mut Vec<String>) {
 fn projection(head: &str, projected: &Field, out: &mut Vec<String>) {
     let sources = projected.get("sources");
     let mut paths: Vec<(String, String)> = Vec::new();
-    let mut empty = sources.is_empty();
+    let mut empty = false;
     for source in sources.items() {
         let known =
             ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];

@@ -105,7 +105,9 @@ pub(super) fn validations(policy: &Field, errors: &mut Errors) {
         } else if message.str().trim().contains('\n') {
             errors.invalid(&message, "message must not contain line breaks");
         }
-        optional_one_of(&reason, &["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"], errors);
+        if reason.str() != "Unauthorized" {
+            optional_one_of(&reason, &["Forbidden", "Invalid", "RequestEntityTooLarge"], errors);
+        }
     }
     if annotations.len() > 20 {
         errors.invalid(&annotations, "must not have more than 20 auditAnnotations");
@@ -127,7 +129,10 @@ fn audit_annotation(policy: &Field, annotation: &Field, errors: &mut Errors) {
     if name.is_empty() {
         errors.invalid_str(&key, "requires metadata.name be non-empty");
     } else {
-        errors.invalid_each(&key, names::qualified_name(&format!("{name}/{}", key.str())));
+        let full = format!("{name}/{}", key.str());
+        for message in names::qualified_name(&full) {
+            errors.invalid_as(&key, &full, message);
+        }
     }
     if value.str().trim().is_empty() {
         errors.required(&value, "valueExpression is not specified");

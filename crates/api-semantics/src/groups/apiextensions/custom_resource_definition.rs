@@ -49,7 +49,7 @@ fn prepare_create(_context: &Context, definition: &mut Value) {
     definition["status"] = json!({
         "conditions": null,
         "acceptedNames": {"kind": "", "plural": ""},
-        "storedVersions": stored,
+        "storedVersions": if stored.is_empty() { Value::Null } else { Value::Array(stored) },
     });
 }
 

@@ -17,7 +17,7 @@ enum Place {
 
 pub(super) fn validate(root: &Field, status_subresource: bool, errors: &mut Errors) {
     let kind = root.get("type");
-    if status_subresource && kind.str() != "object" {
+    if status_subresource && !["", "object"].contains(&kind.str()) {
         errors.invalid_str(
             &kind,
             "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled",
@@ -133,7 +133,7 @@ fn default_value(default: &Field, schema: &Value, errors: &mut Errors) {
     };
     let fits = wanted.is_empty() || wanted == actual || (wanted == "number" && actual == "integer");
     if !fits {
-        errors.invalid_as(default, "", format!(" in body must be of type {wanted}: {:?}", actual));
+        errors.invalid_as(default, actual, format!(" in body must be of type {wanted}: {:?}", actual));
     }
     let choices = schema["enum"].as_array().cloned().unwrap_or_default();
     if !choices.is_empty() && !choices.contains(value) {

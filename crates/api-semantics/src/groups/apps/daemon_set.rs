@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::checks::{at_most_100_percent, count_or_percent, immutable, is_zero_amount, non_negative};
+use crate::checks::{at_most_100_percent, count_or_percent, is_zero_amount, non_negative};
 use crate::defaults::{ensure, fill, set, set_zero, text};
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
@@ -16,7 +16,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_create,
     prepare_update,
     validate,
-    validate_change,
+    validate_change: super::immutable_selector,
     warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.template", w),
     ..Kind::PLAIN
 };
@@ -31,6 +31,8 @@ fn default(daemons: &mut Value) {
     if let Value::Object(zero) = initial_status() {
         fill(ensure(daemons, "status"), &zero);
     }
+    let annotations = ensure(ensure(daemons, "metadata"), "annotations");
+    set(annotations, GENERATION, "0");
     let spec = ensure(daemons, "spec");
     set(spec, "revisionHistoryLimit", 10);
     let strategy = ensure(spec, "updateStrategy");
@@ -45,8 +47,7 @@ fn default(daemons: &mut Value) {
 
 /// The template's generation lives on as an annotation.
 fn prepare_create(_context: &Context, daemons: &mut Value) {
-    let annotations = ensure(ensure(daemons, "metadata"), "annotations");
-    set(annotations, GENERATION, "1");
+    ensure(ensure(daemons, "metadata"), "annotations")[GENERATION] = json!("1");
 }
 
 fn prepare_update(_context: &Context, part: Part, new: &mut Value, old: &Value) {
@@ -117,8 +118,4 @@ fn rolling_update(rolling: &Field, errors: &mut Errors) {
     }
     at_most_100_percent(&unavailable, errors);
     at_most_100_percent(&surge, errors);
-}
-
-fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
-    immutable(&new.dig("spec.selector"), &old.dig("spec.selector"), errors);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::checks::{at_most_100_percent, count_or_percent, immutable, is_zero_amount, non_negative};
+use crate::checks::{at_most_100_percent, count_or_percent, is_zero_amount, non_negative};
 use crate::defaults::{ensure, set, set_zero, text};
 use crate::field::{Errors, Field};
 use crate::go;
@@ -17,7 +17,7 @@ pub(crate) static KIND: Kind = Kind {
     initial_status: Some(empty_status),
     default,
     validate,
-    validate_change,
+    validate_change: super::immutable_selector,
     warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.template", w),
     ..Kind::PLAIN
 };
@@ -90,8 +90,4 @@ fn rolling_update(rolling: &Field, errors: &mut Errors) {
         errors.invalid(&unavailable, "may not be 0 when `maxSurge` is 0");
     }
     at_most_100_percent(&unavailable, errors);
-}
-
-fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
-    immutable(&new.dig("spec.selector"), &old.dig("spec.selector"), errors);
 }

@@ -7,6 +7,7 @@ mod replica_set;
 mod stateful_set;
 
 use crate::field::{Errors, Field};
+use crate::go;
 use crate::kind::Kind;
 use crate::selectors;
 
@@ -31,7 +32,7 @@ fn selected_template(spec: &Field, kind: &str, errors: &mut Errors) {
         }
     }
     if !selectors::is_valid(&selector) {
-        errors.invalid(&selector, "invalid label selector");
+        errors.push(go::invalid(&selector, &go::selector(&selector), "invalid label selector"));
         return;
     }
     let labels = template.dig("metadata.labels");
@@ -51,5 +52,13 @@ fn always_restarted(template: &Field, kind: &str, errors: &mut Errors) {
     let deadline = template.dig("spec.activeDeadlineSeconds");
     if deadline.exists() {
         errors.forbidden(&deadline, format!("activeDeadlineSeconds in {kind} is not Supported"));
+    }
+}
+
+/// Which pods belong to a controller never changes.
+fn immutable_selector(new: &Field, old: &Field, errors: &mut Errors) {
+    let (new, old) = (new.dig("spec.selector"), old.dig("spec.selector"));
+    if !crate::checks::same(&new, &old) {
+        errors.push(go::invalid(&new, &go::selector(&new), crate::checks::IMMUTABLE));
     }
 }

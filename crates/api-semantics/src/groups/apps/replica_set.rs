@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::checks::{immutable, non_negative};
+use crate::checks::non_negative;
 use crate::defaults::{ensure, set};
 use crate::field::{Errors, Field};
 use crate::kind::Kind;
@@ -12,7 +12,7 @@ pub(crate) static KIND: Kind = Kind {
     initial_status: Some(|| json!({"replicas": 0})),
     default,
     validate,
-    validate_change,
+    validate_change: super::immutable_selector,
     warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.template", w),
     ..Kind::PLAIN
 };
@@ -29,8 +29,4 @@ fn validate(replicas: &Field, errors: &mut Errors) {
     non_negative(&spec.get("replicas"), errors);
     non_negative(&spec.get("minReadySeconds"), errors);
     super::selected_template(&spec, "deployment", errors);
-}
-
-fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
-    immutable(&new.dig("spec.selector"), &old.dig("spec.selector"), errors);
 }

@@ -7,6 +7,7 @@ use crate::defaults::{each, ensure, set, set_zero, text};
 use crate::field::{Errors, Field};
 use crate::groups::core::claim_spec_defaults;
 use crate::kind::Kind;
+use crate::object_meta::dns_label;
 use crate::{go, names, selectors};
 
 pub(crate) static KIND: Kind = Kind {
@@ -17,6 +18,7 @@ pub(crate) static KIND: Kind = Kind {
     validate_create,
     validate_change,
     warnings,
+    name: dns_label,
     ..Kind::PLAIN
 };
 
@@ -91,6 +93,8 @@ fn validate(sets: &Field, errors: &mut Errors) {
     } else if !selector.exists() || !selectors::is_empty(&selector) && !selectors::matches(&selector, &labels) {
         errors.invalid(&labels, "`selector` does not match template `labels`");
     }
+    // Upstream looks at the template's labels once more with the pods' volumes.
+    crate::object_meta::labels(&Field::at(labels.value(), template.path().child("labels")), errors);
     let with_claims = with_claim_volumes(&spec);
     crate::pod::pod_template(&Field::at(&with_claims, template.path().clone()), errors);
     super::always_restarted(&template, "StatefulSet", errors);

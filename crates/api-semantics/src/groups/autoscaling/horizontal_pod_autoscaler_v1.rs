@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::defaults::{ensure, set};
+use crate::field::{Errors, Field};
 use crate::kind::Kind;
 
 pub(crate) static KIND: Kind = Kind {
     initial_status: Some(|| json!({"currentReplicas": 0, "desiredReplicas": 0})),
     default,
-    validate: super::hpa_validation::validate,
+    validate: validate_as_v2,
     ..Kind::PLAIN
 };
 
@@ -23,4 +24,11 @@ fn default(scaler: &mut Value) {
     if !has_metrics {
         set(spec, "targetCPUUtilizationPercentage", 80);
     }
+}
+
+/// Upstream validates the newer form, and its paths show.
+fn validate_as_v2(scaler: &Field, errors: &mut Errors) {
+    let (from, to) = (("autoscaling", "v1"), ("autoscaling", "v2"));
+    let converted = crate::convert::convert("HorizontalPodAutoscaler", from, to, scaler.value().clone());
+    super::hpa_validation::validate(&Field::root(&converted), errors);
 }

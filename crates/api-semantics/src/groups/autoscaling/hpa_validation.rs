@@ -59,6 +59,8 @@ fn one_metric(metric: &Field, errors: &mut Errors) {
         errors.required(&kind, "must specify a metric source type");
     }
     if !TYPES.contains(&kind.str()) {
+        // Both upstream's switch and its rule for the field say so.
+        errors.not_supported(&kind, &TYPES);
         errors.not_supported(&kind, &TYPES);
     }
     let expected = SOURCES.iter().find(|(t, _)| *t == kind.str()).map(|(_, f)| *f);

@@ -17,6 +17,7 @@ pub(crate) static KIND: Kind = Kind {
     validate_create,
     validate_change,
     warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.template", w),
+    validated_twice: true,
     ..Kind::PLAIN
 };
 

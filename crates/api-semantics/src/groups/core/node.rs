@@ -12,8 +12,15 @@ use crate::pod::taint_effect;
 use crate::strategy::{Context, Part, keep_other_parts};
 use crate::{go, names};
 
-pub(crate) static KIND: Kind =
-    Kind { default, prepare_update, unconditional_update: true, validate, validate_change, ..Kind::CLUSTER };
+pub(crate) static KIND: Kind = Kind {
+    default,
+    prepare_update,
+    unconditional_update: true,
+    validate,
+    validate_change,
+    validated_twice: true,
+    ..Kind::CLUSTER
+};
 
 fn default(node: &mut Value) {
     single_and_list(ensure(node, "spec"), "podCIDR", "podCIDRs", |c| c);
@@ -29,6 +36,11 @@ fn default(node: &mut Value) {
 /// Older clients know a single value; it is the first of the list, and what it says goes.
 pub(crate) fn single_and_list(object: &mut Value, single: &str, list: &str, item: fn(Value) -> Value) {
     let Some(one) = object.get(single).filter(|v| !crate::field::is_zero(v)).cloned() else {
+        let first = &object[list][0];
+        let value = if first.is_object() { first["ip"].clone() } else { first.clone() };
+        if !value.is_null() {
+            object[single] = value;
+        }
         return;
     };
     let wanted = item(one);

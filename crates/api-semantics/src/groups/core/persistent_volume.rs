@@ -20,6 +20,7 @@ pub(crate) static KIND: Kind = Kind {
     validate,
     validate_change,
     warnings,
+    validated_twice: true,
     ..Kind::CLUSTER
 };
 
@@ -199,5 +200,4 @@ fn warnings(volume: &Field, _old: Option<&Field>, out: &mut Vec<String>) {
             out.push(format!("{}: {words}", spec.get(name).path()));
         }
     }
-    crate::pod::warnings::fractional(&spec.get("capacity").entry("storage"), out);
 }

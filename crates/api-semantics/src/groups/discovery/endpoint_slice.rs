@@ -38,7 +38,10 @@ fn validate(slice: &Field, errors: &mut Errors) {
     }
     for endpoint in endpoints.items() {
         addresses(&endpoint, kind.str(), errors);
-        optional_name(&endpoint.get("hostname"), names::dns1123_label, errors);
+        let hostname = endpoint.get("hostname");
+        if hostname.exists() {
+            errors.invalid_each(&hostname, names::dns1123_label(hostname.str()));
+        }
         let node = endpoint.get("nodeName");
         if node.exists() {
             errors.invalid_each(&node, names::dns1123_subdomain(node.str()));

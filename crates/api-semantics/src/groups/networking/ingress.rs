@@ -126,7 +126,10 @@ fn one_backend(backend: &Field, errors: &mut Errors) {
         (true, true) => errors.invalid_as(backend, "", "cannot set both resource and service backends"),
         (false, false) => errors.invalid_as(backend, "", "resource or service backend is required"),
         (true, false) => {
-            optional_name(&resource.get("apiGroup"), names::dns1123_subdomain, errors);
+            let group = resource.get("apiGroup");
+            if group.exists() {
+                errors.invalid_each(&group, names::dns1123_subdomain(group.str()));
+            }
             required_name(&resource.get("kind"), names::path_segment, errors);
             required_name(&resource.get("name"), names::path_segment, errors);
         }

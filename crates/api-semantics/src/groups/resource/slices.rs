@@ -80,7 +80,7 @@ fn attributes(device: &Field, errors: &mut Errors) {
         let kinds = ["bool", "int", "string", "version"];
         let set: Vec<&str> = kinds.into_iter().filter(|k| attribute.has(k)).collect();
         match set[..] {
-            [] => errors.required(&attribute, "exactly one value must be specified"),
+            [] => errors.invalid_as(&attribute, "", "exactly one value must be specified"),
             [one] => {
                 let value = attribute.get(one);
                 if value.len() > 64 {

@@ -27,7 +27,7 @@ fn csi_name(name: &str, _prefix: bool) -> Vec<String> {
     if name.len() > 63 {
         out.push("must be no more than 63 characters".to_owned());
     }
-    out.extend(crate::names::dns1123_subdomain(&name.to_lowercase()));
+    out.extend(crate::names::dns1123_subdomain(name));
     out
 }
 
