@@ -7,6 +7,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
+mod rbac_escalation;
 mod runtime_class;
 mod service_account;
 mod storage_in_use;
@@ -67,7 +68,9 @@ pub(crate) fn plugins(config: &Config, core: &CoreCell) -> Result<Vec<Arc<dyn Pl
         let named = |list: &[String]| list.iter().any(|n| n == name);
         named(&config.enable_plugins) || (default && !named(&config.disable_plugins))
     };
-    Ok(all.into_iter().filter(|(plugin, default)| runs(plugin.name(), *default)).map(|(plugin, _)| plugin).collect())
+    let chosen = all.into_iter().filter(|(plugin, default)| runs(plugin.name(), *default)).map(|(plugin, _)| plugin);
+    let always: Arc<dyn Plugin> = Arc::new(rbac_escalation::RbacEscalation(core.clone()));
+    Ok(chosen.chain([always]).collect())
 }
 
 /// (plugin, on by default).

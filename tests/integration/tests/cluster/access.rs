@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use api_types::k8s_openapi::api::{
     core::v1::{Node, Pod, Secret, ServiceAccount},
-    rbac::v1::ClusterRole,
+    rbac::v1::{ClusterRole, Role, RoleBinding},
 };
 use kube::{
     Api, Client,
     api::{ListParams, PostParams},
 };
+use serde_json::json;
 use testkit::{
     Cluster, Options,
     builders::{deployment, pod},
@@ -57,6 +58,55 @@ fn components_act_within_their_roles_and_others_are_told_no() {
         let secret = Api::<Secret>::namespaced(node, "default").get("s").await;
         assert!(refusal(secret).ends_with("no relationship found between node 'n1' and this object"));
 
+        cluster.stop().await;
+    });
+}
+
+#[test]
+fn nobody_gives_away_rights_that_they_do_not_hold() {
+    simulate(3, || async {
+        let cluster = Cluster::start(Options { nodes: 0, ..Options::default() }).await.unwrap();
+        let admin = cluster.admin();
+        let grant = |name: &str, kind: &str, role: &str, user: &str| -> RoleBinding {
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "namespace": "default"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+            }))
+            .unwrap()
+        };
+        let role = |name: &str, resource: &str| -> Role {
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "namespace": "default"},
+                "rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}],
+            }))
+            .unwrap()
+        };
+        let params = PostParams::default();
+        // The aggregated rules of role `admin` come from a controller.
+        let own: Role = serde_json::from_value(json!({
+            "metadata": {"name": "own", "namespace": "default"},
+            "rules": [
+                {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"], "verbs": ["create"]},
+                {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
+            ],
+        }))
+        .unwrap();
+        Api::namespaced(admin.clone(), "default").create(&params, &own).await.unwrap();
+        Api::namespaced(admin.clone(), "default").create(&params, &grant("own", "Role", "own", "ann")).await.unwrap();
+        let ann = cluster.client("ann", &[]);
+        let roles: Api<Role> = Api::namespaced(ann.clone(), "default");
+        let bindings: Api<RoleBinding> = Api::namespaced(ann, "default");
+        let made = || async { roles.create(&params, &role("less", "pods")).await.map_err(|error| error.to_string()) };
+        eventually(MINUTE, "a role with rights that ann holds", made).await;
+        bindings.create(&params, &grant("less", "Role", "less", "bob")).await.unwrap();
+        let more = refusal(roles.create(&params, &role("more", "secrets")).await);
+        assert!(
+            more.contains("is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"]"),
+            "{more}"
+        );
+        let root = refusal(bindings.create(&params, &grant("root", "ClusterRole", "cluster-admin", "ann")).await);
+        assert!(root.contains("is attempting to grant RBAC permissions not currently held"), "{root}");
         cluster.stop().await;
     });
 }
