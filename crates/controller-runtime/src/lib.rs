@@ -10,7 +10,7 @@
 //! Everything runs on tokio's clock and `component_base::{clock, rng}`, in ordered maps, with tracked tasks: on a current-thread
 //! runtime with the clock paused the same seed gives the same history.
 //!
-//! **Invariant:** knows no kind beyond Lease and Event, and opens no connection of its own: the client is given.
+//! Invariant: knows no kind beyond Lease and Event, and opens no connection of its own: the client is given.
 
 pub mod backoff;
 pub mod events;

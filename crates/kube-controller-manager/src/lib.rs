@@ -1,7 +1,7 @@
 //! The kube-controller-manager: one table of controllers ([`controllers::all`]), each a folder that says what it watches, decides in a
 //! pure `plan`, and applies the plan through the API with its own service account's identity.
 //!
-//! **Invariant:** talks to nothing but the API server, and keeps no state that it could not read again.
+//! Invariant: talks to nothing but the API server, and keeps no state that it could not read again.
 
 mod clients;
 pub mod config;

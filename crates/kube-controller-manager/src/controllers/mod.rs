@@ -14,6 +14,8 @@ mod deployment;
 mod disruption;
 mod endpoints;
 mod endpointslice;
+mod endpointslicemirroring;
+mod ephemeralvolume;
 mod garbagecollector;
 mod job;
 mod namespace;
@@ -24,12 +26,14 @@ mod podgc;
 mod protection;
 mod replicaset;
 mod replicationcontroller;
+mod resourcequota;
 mod root_ca;
 mod serviceaccount;
 mod serviceaccount_token;
 mod statefulset;
 mod tainteviction;
 mod ttlafterfinished;
+mod volumebinder;
 
 /// A controller.
 pub struct Controller {
@@ -147,10 +151,33 @@ pub static ALL: &[Controller] = &[
         "pv-protection-controller",
         protection::start_volumes,
     ),
+    controller("resourcequota-controller", "resourcequota", "resourcequota-controller", resourcequota::start),
+    controller(
+        "endpointslice-mirroring-controller",
+        "endpointslicemirroring",
+        "endpointslicemirroring-controller",
+        endpointslicemirroring::start,
+    ),
+    controller(
+        "persistentvolume-binder-controller",
+        "persistentvolume-binder",
+        "persistent-volume-binder",
+        volumebinder::start,
+    ),
+    controller(
+        "ephemeral-volume-controller",
+        "ephemeral-volume",
+        "ephemeral-volume-controller",
+        ephemeralvolume::start,
+    ),
 ];
 
 /// Upstream's controllers that do not work here yet; `*` passes over them, naming one is refused.
 pub const MISSING: &[&str] = &[
+    "horizontal-pod-autoscaler-controller",
+    "legacy-serviceaccount-token-cleaner-controller",
+    "service-cidr-controller",
+    "validatingadmissionpolicy-status-controller",
     "device-taint-eviction-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "persistentvolume-attach-detach-controller",
