@@ -72,11 +72,13 @@ impl Images {
         let named = |image: &Image, name: &str| {
             image.id == name || image.repo_tags.iter().chain(&image.repo_digests).any(|tag| tag == name)
         };
+        let sandbox = self.runtime.sandbox_image().await?;
         let in_use = |image: &Image| {
-            containers.iter().any(|container| {
-                let spec = container.image.as_ref().map(|spec| spec.image.as_str()).unwrap_or_default();
-                named(image, &container.image_ref) || named(image, spec) || named(image, &container.image_id)
-            })
+            sandbox.as_deref().is_some_and(|name| named(image, name))
+                || containers.iter().any(|container| {
+                    let spec = container.image.as_ref().map(|spec| spec.image.as_str()).unwrap_or_default();
+                    named(image, &container.image_ref) || named(image, spec) || named(image, &container.image_id)
+                })
         };
         let now = clock::now();
         history.observe(&images, &in_use, now);

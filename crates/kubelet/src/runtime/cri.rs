@@ -259,6 +259,13 @@ impl Runtime for CriRuntime {
         idempotent(call(self.timeout, self.images.clone().remove_image(request)).await)
     }
 
+    async fn sandbox_image(&self) -> Result<Option<String>> {
+        let answer = call(self.timeout, self.runtime.clone().status(api::StatusRequest { verbose: true })).await?;
+        // containerd tells its configuration as JSON in the free-form part of the status.
+        let config = answer.info.get("config").and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+        Ok(config.and_then(|config| config["sandboxImage"].as_str().map(str::to_owned)).filter(|name| !name.is_empty()))
+    }
+
     async fn image_fs_info(&self) -> Result<api::ImageFsInfoResponse> {
         call(self.timeout, self.images.clone().image_fs_info(api::ImageFsInfoRequest {})).await
     }

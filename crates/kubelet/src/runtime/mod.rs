@@ -125,6 +125,10 @@ pub trait Runtime: Send + Sync + 'static {
     ) -> Result<String>;
     /// Removes an image. Idempotent.
     async fn remove_image(&self, image: &str) -> Result<()>;
+    /// The image of sandboxes, where the runtime says: no pod names it, and none would start without it.
+    async fn sandbox_image(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
     /// The file systems that hold images.
     async fn image_fs_info(&self) -> Result<api::ImageFsInfoResponse>;
 }
