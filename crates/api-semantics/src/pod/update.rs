@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
+use super::{Owner, pod_spec};
 use crate::checks::same;
 use crate::field::{Errors, Field};
+use crate::strategy::Part;
 
 const FORBIDDEN: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 const ONLY_ADDITIONS: &str = "only additions are allowed (no mutations or deletions)";
@@ -136,5 +138,91 @@ fn keep_required_terms(spec: &mut Value, old: &Value) {
     if !crate::defaults::has(&spec["affinity"], "nodeAffinity") && !nodes[key].is_null() {
         let affinity = crate::defaults::ensure(spec, "affinity");
         crate::defaults::ensure(affinity, "nodeAffinity")[key] = nodes[key].clone();
+    }
+}
+
+/// What may change through a subresource.
+pub(crate) fn part(part: Part, new: &Field, old: &Field, errors: &mut Errors) {
+    match part {
+        Part::Main => {}
+        Part::Status => status(new, old, errors),
+        Part::Other(name) => {
+            let owner = Owner::Pod(new.get("metadata").str_of("name"));
+            pod_spec(&new.get("spec"), &owner, errors);
+            match name {
+                "ephemeralcontainers" => ephemeral_containers(new, old, errors),
+                "resize" => resize(new, old, errors),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Debug containers are only ever added.
+fn ephemeral_containers(new: &Field, old: &Field, errors: &mut Errors) {
+    let (new, old) = (new.dig("spec.ephemeralContainers"), old.dig("spec.ephemeralContainers"));
+    for before in old.items() {
+        let name = before.str_of("name");
+        match new.items().find(|c| c.str_of("name") == name) {
+            None => errors.forbidden(&new, format!("existing ephemeral containers \"{name}\" may not be removed\n")),
+            Some(after) if !same(&after, &before) => {
+                errors.forbidden(&new, format!("existing ephemeral containers \"{name}\" may not be changed\n"));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Only CPU and memory of containers may be resized, and not so that the pod changes its class.
+fn resize(new: &Field, old: &Field, errors: &mut Errors) {
+    let (spec, before) = (new.get("spec"), old.get("spec"));
+    let class = crate::pod::qos::class;
+    if class(spec.value()) != class(before.value()) {
+        let at = Field::at(spec.value(), spec.path().clone());
+        errors.invalid_as(&at, class(spec.value()), "Pod QOS Class may not change as a result of resizing");
+    }
+    let mut munged = spec.value().clone();
+    for list in ["containers", "initContainers"] {
+        let olds = before.value()[list].as_array().cloned().unwrap_or_default();
+        let mut olds = olds.iter();
+        crate::defaults::each(&mut munged, list, |c| {
+            let Some(b) = olds.next() else { return };
+            for kind in ["requests", "limits"] {
+                for name in ["cpu", "memory"] {
+                    let resources = crate::defaults::ensure(c, "resources");
+                    crate::defaults::keep(crate::defaults::ensure(resources, kind), &b["resources"][kind], name);
+                }
+            }
+            crate::defaults::keep(c, b, "resizePolicy");
+        });
+    }
+    crate::defaults::keep(&mut munged, before.value(), "resources");
+    if !same(&Field::root(&munged), &before) {
+        errors.forbidden(&spec, "only cpu and memory resources are mutable");
+    }
+}
+
+/// A container that ended for good stays ended.
+fn status(new: &Field, old: &Field, errors: &mut Errors) {
+    let policy = old.dig("spec.restartPolicy");
+    if policy.str() == "Always" {
+        return;
+    }
+    let (list, before) = (new.dig("status.containerStatuses"), old.dig("status.containerStatuses"));
+    for ended in before.items().filter(|s| s.get("state").has("terminated")) {
+        let name = ended.str_of("name");
+        let own = new.dig("spec.containers").items().find(|c| c.str_of("name") == name);
+        if own.is_some_and(|c| c.has("restartPolicy")) {
+            continue;
+        }
+        let code = ended.dig("state.terminated.exitCode").int_or_zero();
+        if code != 0 && policy.str() == "OnFailure" {
+            continue;
+        }
+        for status in list.items().filter(|s| s.str_of("name") == name) {
+            if !status.get("state").has("terminated") {
+                errors.forbidden(&status.get("state"), "may not be transitioned to non-terminated state");
+            }
+        }
     }
 }

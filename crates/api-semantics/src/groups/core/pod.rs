@@ -16,6 +16,7 @@ pub(crate) static KIND: Kind = Kind {
     validate,
     validate_change: crate::pod::update::validate,
     warnings,
+    validate_part: crate::pod::update::part,
     ..Kind::PLAIN
 };
 
