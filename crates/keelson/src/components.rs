@@ -280,6 +280,9 @@ fn kubelet_config(cluster: &Cluster, node: &Node) -> serde_json::Value {
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": format!("/{}", cluster.node_cgroup(node)),
         "clusterDomain": "cluster.local",
+        // Nodes share the machine's disk: its filling up is no reason to move pods from one to another.
+        "evictionHard": {"imagefs.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%"},
+        "imageGCHighThresholdPercent": 100,
         "failSwapOn": false,
         "podLogsDir": dir.join("pod-logs"),
         "staticPodPath": dir.join("manifests"),
