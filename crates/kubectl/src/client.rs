@@ -200,7 +200,7 @@ impl Client {
         for text in headers.get_all(http::header::WARNING).iter().filter_map(|v| v.to_str().ok()) {
             // 299 - "text"
             let Some((_, quoted)) = text.split_once('"') else { continue };
-            let text = quoted.trim_end_matches('"').replace("\\\"", "\"").replace("\\\\", "\\");
+            let text = quoted.strip_suffix('"').unwrap_or(quoted).replace("\\\"", "\"").replace("\\\\", "\\");
             self.has_warned.set(true);
             if self.warned.borrow_mut().insert(text.clone()) {
                 eprintln!("Warning: {text}");

@@ -46,9 +46,11 @@ fn specs() -> Vec<Spec> {
                 last.flags.push(line);
             }
         } else {
-            let mut fields = line.split(" | ").chain(std::iter::repeat(""));
-            let mut field = || fields.next().unwrap_or_default().trim_end_matches(" |").trim();
-            let (path, short, usage, aliases) = (field(), field(), field(), field());
+            // The usage may hold bars of its own.
+            let (head, aliases) = line.rsplit_once(" |").unwrap_or((line, ""));
+            let mut fields = head.splitn(3, " | ");
+            let mut field = || fields.next().unwrap_or_default().trim();
+            let (path, short, usage, aliases) = (field(), field(), field(), aliases.trim());
             all.push(Spec { path, short, usage, aliases, section, flags: Vec::new() });
         }
     }
@@ -218,6 +220,7 @@ mod tests {
             ("create deploy web --image=a", "create deployment", "web --image=a"),
             ("exec web -- get pods", "exec", "web -- get pods"),
             ("rollout undo deploy/a", "rollout undo", "deploy/a"),
+            ("top nodes", "top node", ""),
             ("create -f x.yaml", "create", "-f x.yaml"),
         ] {
             let (spec, left) = find(&specs, &words(line));

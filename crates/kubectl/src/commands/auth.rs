@@ -138,8 +138,12 @@ async fn rules(cx: &Context) -> Result<()> {
 /// Runs `auth whoami`.
 pub async fn whoami(cx: &Context) -> Result<()> {
     let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
-    let answer =
+    let mut answer =
         cx.client()?.change(Method::POST, "/apis/authentication.k8s.io/v1/selfsubjectreviews", JSON, &review).await?;
+    // Upstream prints the empty time of its typed object.
+    if answer["metadata"]["creationTimestamp"].is_null() {
+        answer["metadata"]["creationTimestamp"] = Value::Null;
+    }
     let format = Format::of(&cx.flags)?;
     if !format.is_human() {
         out(&format.object(&answer, "selfsubjectreview"));

@@ -27,7 +27,7 @@ pub async fn run(cx: &Context) -> Result<()> {
     check(cx)?;
     let targets = targets(cx).await?;
     if targets.is_empty() {
-        eprintln!("No resources found");
+        out("No resources found\n");
         return Ok(());
     }
     if cx.flags.bool("interactive") && !confirmed(&targets)? {
@@ -55,7 +55,7 @@ pub async fn run(cx: &Context) -> Result<()> {
 fn check(cx: &Context) -> Result<()> {
     let flags = &cx.flags;
     if flags.bool("all") && flags.opt("selector").is_some() {
-        fail!("cannot set --all and --selector at the same time");
+        fail!("setting 'all' parameter but found a non empty selector. ");
     }
     if flags.bool("all") && flags.opt("field-selector").is_some() {
         fail!("cannot set --all and --field-selector at the same time");

@@ -175,7 +175,8 @@ async fn would_be(cx: &Context, info: &Info, live: Option<&Value>) -> Result<Val
         let query = query.with_opt("force", cx.flags.bool("force-conflicts").then_some("true"));
         return info.patch(cx, PatchKind::Apply, &info.object, "", &query).await;
     }
-    let modified = last_applied::with_annotation(&info.object);
+    // The annotation itself would always differ; upstream leaves it out here.
+    let modified = info.object.clone();
     let Some(live) = live else {
         let path = query.on(&info.resource.path(info.namespace.as_deref()));
         return cx.client()?.change(Method::POST, &path, JSON, &modified).await;
@@ -214,7 +215,7 @@ fn print_diff(cx: &Context, info: &Info, live: Option<&Value>, merged: &Value) -
 }
 
 fn mask(object: &mut Value) {
-    for (_, value) in object["data"].as_object_mut().into_iter().flatten() {
+    for (_, value) in object.get_mut("data").and_then(Value::as_object_mut).into_iter().flatten() {
         *value = json!("***");
     }
 }

@@ -63,8 +63,8 @@ pub async fn run(cx: &Context) -> Result<()> {
         text.push_str(&format!("GROUP:      {}\n", resource.group));
     }
     text.push_str(&format!("KIND:       {}\nVERSION:    {}\n\n", resource.kind, resource.version));
-    text.push_str(&explain(&schemas, schema, &fields, cx.flags.bool("recursive"))?);
     out(&text);
+    out(&explain(&schemas, schema, &fields, cx.flags.bool("recursive"))?);
     Ok(())
 }
 
@@ -96,10 +96,11 @@ impl<'a> Schemas<'a> {
         if resolved["additionalProperties"].is_object() {
             return format!("map[string]{}", self.type_name(&resolved["additionalProperties"]));
         }
-        if let Some(name) = name {
-            return name;
+        match (resolved["type"].as_str(), name) {
+            (Some(scalar), _) if scalar != "object" => scalar.to_owned(),
+            (_, Some(name)) => name,
+            _ => "Object".to_owned(),
         }
-        resolved["type"].as_str().unwrap_or("Object").to_owned()
     }
 
     /// Through lists and maps to the schema of what they hold.
@@ -142,16 +143,14 @@ fn explain(schemas: &Schemas<'_>, root: &Value, fields: &[&str], recursive: bool
             for description in [own, of_type].into_iter().flatten() {
                 text.push_str(&wrapped(description, 4));
             }
+            text.push_str("    \n");
         }
     }
-    text.push_str("    \n");
     if element["properties"].is_object() {
         text.push_str("FIELDS:\n");
         text.push_str(&listed(schemas, element, 1, recursive, &mut Vec::new()));
-        if !recursive {
-            text.push('\n');
-        }
     }
+    text.push('\n');
     Ok(text)
 }
 

@@ -163,7 +163,7 @@ impl Request<'_> {
         groups.retain(|(_, table)| table["rows"].as_array().is_some_and(|r| !r.is_empty()));
         if groups.is_empty() {
             if !self.cx.flags.bool("ignore-not-found") && !kinds.is_empty() {
-                self.say_nothing_found(namespaced)?;
+                self.say_nothing_found(namespaced && kinds.len() == 1)?;
             }
             return Ok(());
         }

@@ -97,14 +97,11 @@ async fn change_one(
 ) -> Result<(Value, &'static str)> {
     let current = info.object["metadata"][subject.field].as_object().cloned().unwrap_or_default();
     let (patch, missing) = plan(&current, changes, cx.flags.bool("overwrite"), subject)?;
-    for key in missing {
+    for key in missing.iter().filter(|_| subject.one == "label") {
         out(&format!("{} {key:?} not found.\n", subject.one));
     }
     if patch.is_empty() {
-        return Ok((
-            info.object.clone(),
-            if changes.iter().all(|(_, v)| v.is_none()) { "not labeled" } else { unchanged(subject) },
-        ));
+        return Ok((info.object.clone(), if subject.one == "label" { "not labeled" } else { subject.done }));
     }
     let done = if subject.one == "label" && patch.values().all(Value::is_null) { "unlabeled" } else { subject.done };
     let mut body = json!({"metadata": {subject.field: patch}});
@@ -118,10 +115,6 @@ async fn change_one(
     }
     let object = info.patch(cx, PatchKind::Merge, &body, "", &write_query(cx, dry_run)?).await?;
     Ok((object, done))
-}
-
-fn unchanged(subject: &Subject) -> &'static str {
-    if subject.one == "label" { "not labeled" } else { subject.done }
 }
 
 /// The changes that are left to make, and the keys to remove that are not there.

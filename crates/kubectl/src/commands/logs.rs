@@ -106,6 +106,9 @@ async fn pods(cx: &Context) -> Result<Vec<Info>> {
     let word = &cx.args()[0];
     let words = if word.contains('/') { vec![word.clone()] } else { vec!["pods".to_owned(), word.clone()] };
     let (infos, errors) = select::objects(cx, &words, Selection::default()).await?;
+    if let Some(missing) = errors.iter().find(|e| e.is_not_found()) {
+        fail!("error from server (NotFound): {missing} in namespace {:?}", cx.namespace()?);
+    }
     Error::collect(errors)?;
     let mut pods = Vec::new();
     for info in infos {
@@ -179,7 +182,8 @@ pub fn default_container<'a>(pod: &'a Value, say: bool) -> Option<&'a str> {
     {
         return Some(name);
     }
-    if say && containers.len() > 1 {
+    let others = ["initContainers", "ephemeralContainers"].iter().any(|key| !names(pod, key).is_empty());
+    if say && (containers.len() > 1 || others && !containers.is_empty()) {
         let mut all: Vec<String> = containers.iter().map(|c| (*c).to_owned()).collect();
         all.extend(names(pod, "initContainers").iter().map(|c| format!("{c} (init)")));
         all.extend(names(pod, "ephemeralContainers").iter().map(|c| format!("{c} (ephem)")));

@@ -22,10 +22,11 @@ pub async fn run(cx: &Context) -> Result<()> {
     let dry_run = DryRun::of(cx)?;
     let reporter = Reporter::new(cx, dry_run)?;
     let (infos, errors) = select::objects(cx, cx.args(), Selection::default()).await?;
-    Error::collect(errors)?;
     if infos.is_empty() {
-        fail!("no objects passed to scale");
+        let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        fail!("no objects passed to scale {}", said.join(", "));
     }
+
     if infos.len() > 1 && cx.flags.opt("resource-version").is_some() {
         fail!("cannot use --resource-version with multiple resources");
     }
@@ -54,7 +55,7 @@ pub async fn run(cx: &Context) -> Result<()> {
         let object = if reporter.format.is_human() { info.object.clone() } else { info.fetch(cx).await? };
         reporter.say(&info, &object, "scaled");
     }
-    Ok(())
+    Error::collect(errors)
 }
 
 async fn wait_scaled(cx: &Context, info: &Info, replicas: i64, timeout: Duration) -> Result<()> {
@@ -87,16 +88,20 @@ pub async fn autoscale(cx: &Context) -> Result<()> {
     Error::collect(errors)?;
     for target in infos {
         let name = cx.flags.opt("name").unwrap_or(&target.name).to_owned();
-        let resource = cx.resource("horizontalpodautoscalers.v1.autoscaling").await?;
+        let resource = cx.resource("horizontalpodautoscalers.v2.autoscaling").await?;
         let mut object = json!({
-            "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name, "namespace": target.namespace},
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name, "creationTimestamp": null},
             "spec": {"maxReplicas": max, "scaleTargetRef": {"apiVersion": target.resource.api_version(), "kind": target.resource.kind, "name": target.name}},
+            "status": {"currentMetrics": null, "desiredReplicas": 0}
         });
+        if cx.flags.changed("namespace") {
+            object["metadata"]["namespace"] = json!(target.namespace);
+        }
         if min > 0 {
             object["spec"]["minReplicas"] = json!(min);
         }
         if cpu >= 0 {
-            object["spec"]["targetCPUUtilizationPercentage"] = json!(cpu);
+            object["spec"]["metrics"] = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": cpu}}}]);
         }
         let info = Info { resource, namespace: target.namespace.clone(), name, object, source: String::new() };
         let created = if dry_run == DryRun::Client {

@@ -28,7 +28,7 @@ pub fn current_file(config: &Kubeconfig) -> PathBuf {
 pub fn change(path: &Path, edit: impl FnOnce(&mut Value)) -> Result<()> {
     let mut content = read(path)?.unwrap_or_else(empty);
     edit(&mut content);
-    for (key, value) in [("apiVersion", json!("v1")), ("kind", json!("Config"))] {
+    for (key, value) in [("apiVersion", json!("v1")), ("kind", json!("Config")), ("preferences", json!({}))] {
         if content.get(key).is_none() {
             content[key] = value;
         }

@@ -52,7 +52,7 @@ pub fn files(flags: &Parsed) -> (Vec<PathBuf>, bool) {
 
 /// An empty kubeconfig.
 pub fn empty() -> Value {
-    json!({"apiVersion": "v1", "kind": "Config", "clusters": null, "contexts": null, "users": null, "current-context": ""})
+    json!({"apiVersion": "v1", "kind": "Config", "clusters": null, "contexts": null, "users": null, "current-context": "", "preferences": {}})
 }
 
 /// Reads one file; nothing when it does not exist.
@@ -107,7 +107,7 @@ impl Kubeconfig {
             self.current_origin = Some(path.to_owned());
         }
         if let Some(preferences) = content.get("preferences")
-            && self.content.get("preferences").is_none()
+            && self.content["preferences"] == json!({})
         {
             self.content["preferences"] = preferences.clone();
         }
@@ -169,7 +169,7 @@ pub fn resolve(config: &Kubeconfig, flags: &Parsed) -> Result<Settings> {
     let cluster = config.entry("clusters", &cluster_name);
     let user = config.entry("users", &user_name);
     if cluster.is_none() && !cluster_name.is_empty() {
-        return Err(Error::Plain(format!("cluster {cluster_name:?} does not exist")));
+        return Err(Error::Plain(format!("no server found for cluster {cluster_name:?}")));
     }
     if user.is_none() && !user_name.is_empty() {
         return Err(Error::Plain(format!("auth info {user_name:?} does not exist")));
@@ -346,7 +346,7 @@ contexts: [{name: b, context: {cluster: d, user: u}}]";
         let config = merged(&[A]);
         for (words, said) in [
             (["--context=x"], "Error in configuration: context was not found for specified context: x"),
-            (["--cluster=x"], "error: cluster \"x\" does not exist"),
+            (["--cluster=x"], "error: no server found for cluster \"x\""),
             (["--user=x"], "error: auth info \"x\" does not exist"),
         ] {
             assert_eq!(resolve(&config, &flags(&words)).unwrap_err().report().0, said);

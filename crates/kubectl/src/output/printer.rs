@@ -100,7 +100,7 @@ fn fail_template(kind: &str) -> Result<Format> {
 pub fn without_managed_fields(mut value: Value, flags: &Parsed) -> Value {
     if !flags.bool("show-managed-fields") {
         strip(&mut value);
-        for item in value["items"].as_array_mut().into_iter().flatten() {
+        for item in value.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
             strip(item);
         }
     }

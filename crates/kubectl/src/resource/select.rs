@@ -23,8 +23,7 @@ pub struct Wanted {
 
 /// Splits words into pairs of type and name, without asking the server.
 fn pairs(words: &[String]) -> Result<Vec<(String, Option<String>)>> {
-    let slashed = words.iter().filter(|w| w.contains('/')).count();
-    if slashed > 0 {
+    if words.iter().any(|w| w.contains('/')) {
         let mut pairs = Vec::new();
         for word in words {
             match word.split_once('/') {
@@ -34,10 +33,9 @@ fn pairs(words: &[String]) -> Result<Vec<(String, Option<String>)>> {
                     }
                 }
                 Some(_) => fail!("arguments in resource/name form may not have more than one slash"),
-                None if words.len() == slashed + 1 && Some(word) == words.first() => fail!(
+                None => fail!(
                     "there is no need to specify a resource type as a separate argument when passing arguments in resource/name form (e.g. 'kubectl get resource/<resource_name>' instead of 'kubectl get resource resource/<resource_name>'"
                 ),
-                None => fail!("when passing arguments in resource/name form, all arguments must include the resource"),
             }
         }
         return Ok(pairs);

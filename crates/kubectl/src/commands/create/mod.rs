@@ -115,18 +115,27 @@ pub(super) async fn submit(
     }
     let namespace = if namespaced && dry_run != DryRun::Client { Some(cx.namespace()?) } else { None };
     let info = Info { resource, namespace, name, object, source: String::new() };
-    let what = info.resource.kind.to_lowercase();
-    let created = create(cx, &info, dry_run).await.map_err(|error| match error {
-        Error::Status(mut status) if cx.command.starts_with("create") && status["reason"] != "Invalid" => {
-            let message = status["message"].as_str().unwrap_or_default().to_owned();
-            status["message"] = json!(format!("failed to create {what}: {message}"));
-            // Upstream wraps the server's error here, so that it is said without its reason.
-            Error::Plain(status["message"].as_str().unwrap_or_default().to_owned())
+    let created = create(cx, &info, dry_run).await.map_err(|error| match (error, wrapping(&info)) {
+        (Error::Status(status), Some(prefix)) if status["reason"] != "Invalid" => {
+            Error::Plain(format!("{prefix}{}", status["message"].as_str().unwrap_or_default()))
         }
-        other => other,
+        (error, _) => error,
     })?;
     reporter.say(&info, &created, done);
     Ok(())
+}
+
+/// What upstream's generators put before the server's message, losing its reason; nothing for those that pass it on.
+fn wrapping(info: &Info) -> Option<String> {
+    let kind = info.resource.kind.as_str();
+    match kind {
+        "Namespace" | "Role" | "ClusterRole" | "Pod" => None,
+        "Secret" => Some("failed to create secret ".to_owned()),
+        "Service" => {
+            Some(format!("failed to create {} service: ", info.object["spec"]["type"].as_str().unwrap_or_default()))
+        }
+        _ => Some(format!("failed to create {}: ", kind.to_lowercase())),
+    }
 }
 
 macro_rules! generators {

@@ -153,3 +153,13 @@ pub(super) fn poddisruptionbudget(page: &mut Page, object: &Value) -> bool {
     }
     true
 }
+
+pub(super) fn priorityclass(page: &mut Page, object: &Value) -> bool {
+    page.field(0, "Name", plain(&object["metadata"]["name"]));
+    page.field(0, "Value", plain(&object["value"]));
+    page.field(0, "GlobalDefault", object["globalDefault"].as_bool().unwrap_or(false).to_string());
+    page.field(0, "PreemptionPolicy", plain(&object["preemptionPolicy"]));
+    page.field(0, "Description", plain(&object["description"]));
+    page.annotations(0, &object["metadata"]["annotations"]);
+    true
+}

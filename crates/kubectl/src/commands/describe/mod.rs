@@ -170,6 +170,7 @@ async fn describe(cx: &Context, info: &Info) -> Result<String> {
         ("", "Secret") => data::secret(&mut page, object),
         ("", "ServiceAccount") => data::serviceaccount(&mut page, object),
         ("", "ResourceQuota") => data::quota(&mut page, object),
+        ("scheduling.k8s.io", "PriorityClass") => data::priorityclass(&mut page, object),
         ("policy", "PodDisruptionBudget") => data::poddisruptionbudget(&mut page, object),
         ("autoscaling", "HorizontalPodAutoscaler") => workloads::autoscaler(&mut page, object),
         ("", "PersistentVolumeClaim") => storage::claim(&mut page, object),

@@ -80,6 +80,9 @@ async fn slices(cx: &Context, metadata: &Value) -> Result<Vec<Value>> {
 
 /// The ready endpoints of a port: three of them, and how many more there are.
 fn endpoints_of(slices: &[Value], port_name: &str) -> String {
+    if slices.is_empty() {
+        return "<none>".to_owned();
+    }
     let mut found = Vec::new();
     for slice in slices {
         let port = slice["ports"]

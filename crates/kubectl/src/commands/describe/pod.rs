@@ -37,7 +37,7 @@ pub(super) fn pod(page: &mut Page, object: &Value) -> bool {
     ] {
         if containers.as_array().is_some_and(|c| !c.is_empty()) {
             page.line(0, &format!("{label}:"));
-            all_containers(page, 1, containers, statuses, spec);
+            all_containers(page, "", containers, statuses, spec);
         }
     }
     if let Some(gates) = spec["readinessGates"].as_array().filter(|g| !g.is_empty()) {
@@ -127,11 +127,11 @@ fn tolerations(list: &Value) -> Vec<String> {
         .collect()
 }
 
-fn all_containers(page: &mut Page, level: usize, containers: &Value, statuses: &Value, spec: &Value) {
+fn all_containers(page: &mut Page, margin: &str, containers: &Value, statuses: &Value, spec: &Value) {
     for container in containers.as_array().into_iter().flatten() {
-        page.line(level, &format!("{}:", plain(&container["name"])));
+        page.line(1, &format!("{margin}{}:", plain(&container["name"])));
         let status = statuses.as_array().into_iter().flatten().find(|s| s["name"] == container["name"]);
-        one_container(page, level + 1, container, status, spec);
+        one_container(page, 2, container, status, spec);
     }
 }
 
@@ -195,10 +195,9 @@ fn ports(page: &mut Page, level: usize, ports: &Value) {
         return page.field(level, host, "<none>");
     }
     let join = |key: &str| {
-        let each = list.iter().map(|p| {
-            let name = p["name"].as_str().map(|n| format!(" ({n})")).unwrap_or_default();
-            format!("{}/{}{name}", p[key].as_i64().unwrap_or(0), p["protocol"].as_str().unwrap_or("TCP"))
-        });
+        let each = list
+            .iter()
+            .map(|p| format!("{}/{}", p[key].as_i64().unwrap_or(0), p["protocol"].as_str().unwrap_or("TCP")));
         each.collect::<Vec<_>>().join(", ")
     };
     page.field(level, port, join("containerPort"));
@@ -355,7 +354,7 @@ pub(super) fn template(page: &mut Page, template: &Value) {
     for (label, containers) in [("Init Containers", &spec["initContainers"]), ("Containers", &spec["containers"])] {
         if containers.as_array().is_some_and(|c| !c.is_empty()) {
             page.line(1, &format!("{label}:"));
-            all_containers(page, 2, containers, &Value::Null, spec);
+            all_containers(page, " ", containers, &Value::Null, spec);
         }
     }
     volumes::volumes(page, 1, &spec["volumes"]);

@@ -67,8 +67,9 @@ pub(super) fn volumes(page: &mut Page, level: usize, volumes: &Value) {
     };
     page.line(level, "Volumes:");
     for volume in list {
-        page.line(level + 1, &format!("{}:", plain(&volume["name"])));
-        source(page, level + 2, volume);
+        // In pod templates everything but the names stands where it stands in pods.
+        page.line(1, &format!("{}{}:", " ".repeat(level), plain(&volume["name"])));
+        source(page, 2, volume);
     }
 }
 

@@ -81,8 +81,10 @@ pub(super) async fn deployment(cx: &Context, page: &mut Page, object: &Value) ->
     conditions(page, object);
     let (old, new) = replica_sets(cx, object).await?;
     let said = |sets: &[String]| if sets.is_empty() { "<none>".to_owned() } else { sets.join(", ") };
-    page.field(0, "OldReplicaSets", said(&old));
-    page.field(0, "NewReplicaSet", said(&new));
+    if !old.is_empty() || !new.is_empty() {
+        page.field(0, "OldReplicaSets", said(&old));
+        page.field(0, "NewReplicaSet", said(&new));
+    }
     Ok(true)
 }
 

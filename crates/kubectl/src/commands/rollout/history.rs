@@ -92,6 +92,10 @@ pub async fn history(cx: &Context) -> Result<()> {
             out(&format.object(&info.object, &display));
             continue;
         }
+        if revisions.is_empty() {
+            out(&format!("{display} \nNo rollout history found.\n"));
+            continue;
+        }
         let mut rows = vec![vec!["REVISION".to_owned(), "CHANGE-CAUSE".to_owned()]];
         rows.extend(revisions.iter().map(|r| vec![r.number.to_string(), r.cause.clone()]));
         out(&format!("{display} \n{}\n", tabs::align(&rows, 0, 2, &mut Vec::new())));
@@ -168,7 +172,7 @@ async fn roll_back(cx: &Context, info: &Info, template: Value, target: &Revision
 }
 
 fn without_hash(mut template: Value) -> Value {
-    if let Some(labels) = template["metadata"]["labels"].as_object_mut() {
+    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
         labels.remove("pod-template-hash");
     }
     template

@@ -94,7 +94,7 @@ async fn show(cx: &Context, words: &[String]) -> Result<()> {
         let mut object = info.object.clone();
         let Some(spec) = pod_spec(&info.resource.kind, &mut object) else { continue };
         for container in spec["containers"].as_array().into_iter().flatten() {
-            out(&format!("# {} {}, container {}\n", info.resource.name, info.name, plain(&container["name"])));
+            out(&format!("# {} {}, container {}\n", info.resource.kind, info.name, plain(&container["name"])));
             for variable in container["env"].as_array().into_iter().flatten() {
                 let from = &variable["valueFrom"];
                 let name = plain(&variable["name"]);

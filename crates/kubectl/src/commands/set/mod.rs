@@ -39,7 +39,7 @@ pub(super) async fn update(
     for info in infos {
         let mut wanted = info.object.clone();
         if let Err(error) = change(&info, &mut wanted) {
-            errors.push(Error::Plain(format!("{}: {error}", info.display()).trim_start_matches("error: ").to_owned()));
+            errors.push(error);
             continue;
         }
         if local || dry_run == DryRun::Client {
@@ -145,7 +145,9 @@ pub async fn resources(cx: &Context) -> Result<()> {
                 for (name, value) in list.as_object().into_iter().flatten() {
                     // Zero takes the resource away.
                     if value == "0" {
-                        if let Some(map) = container["resources"][key].as_object_mut() {
+                        if let Some(map) =
+                            container.pointer_mut(&format!("/resources/{key}")).and_then(Value::as_object_mut)
+                        {
                             map.remove(name);
                         }
                     } else {
