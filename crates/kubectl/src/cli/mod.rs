@@ -152,12 +152,18 @@ fn group(specs: &[Spec], spec: &Spec, parsed: &Parsed) -> Result<()> {
     if let Some(unknown) = parsed.args.first() {
         return Err(Error::usage(spec.path, format!("unknown command {:?}", unknown)));
     }
-    crate::out(&help::command(specs, spec));
-    // Upstream ends with 1 where a group was called without its command, for most groups.
-    if matches!(spec.path, "certificate" | "create secret" | "create service") {
-        Ok(())
-    } else {
-        Err(Error::Exit(1, String::new()))
+    let text = help::command(specs, spec);
+    match spec.path {
+        "certificate" => {
+            crate::out(&text);
+            Ok(())
+        }
+        // Upstream: most groups end with 1 where no command follows, and say their help on stderr.
+        "rollout" => {
+            crate::out(&text);
+            Err(Error::Exit(1, String::new()))
+        }
+        _ => Err(Error::Exit(1, text)),
     }
 }
 

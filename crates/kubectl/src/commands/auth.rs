@@ -13,6 +13,9 @@ use crate::{fail, out};
 /// Runs `auth can-i`.
 pub async fn can_i(cx: &Context) -> Result<()> {
     if cx.flags.bool("list") {
+        if !cx.args().is_empty() {
+            fail!("list option must be specified with no arguments");
+        }
         return rules(cx).await;
     }
     let args = cx.args();

@@ -331,7 +331,10 @@ pub async fn set_context(cx: &Context) -> Result<()> {
         }
         name
     } else {
-        only(cx, "NAME")?.to_owned()
+        match cx.args() {
+            [name] => name.clone(),
+            _ => fail!("you must specify a non-empty context name or --current"),
+        }
     };
     let new = set_entry(cx, "contexts", &name, |entry| {
         for flag in ["cluster", "user", "namespace"] {

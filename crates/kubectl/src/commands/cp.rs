@@ -50,6 +50,7 @@ pub async fn run(cx: &Context) -> Result<()> {
             let pod = target(cx, namespace, &pod).await?;
             download(cx, &pod, &path, &local).await
         }
+        (Place::Local(_), Place::Local(_)) => fail!("one of src or dest must be a remote file specification"),
         _ => fail!("one of src or dest must be a local file specification"),
     }
 }

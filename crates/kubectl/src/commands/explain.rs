@@ -37,7 +37,12 @@ pub async fn run(cx: &Context) -> Result<()> {
     }
     let (mut resource, fields) = match found {
         Some(found) => found,
-        None => (cx.resource(words[0]).await?, words[1..].to_vec()),
+        None => match cx.find_resource(words[0]).await? {
+            Some(resource) => (resource, words[1..].to_vec()),
+            None => {
+                return Err(Error::Verbatim(format!("the server doesn't have a resource type {:?}", words[0])));
+            }
+        },
     };
     if let Some(wanted) = cx.flags.opt("api-version") {
         let (group, version) = wanted.split_once('/').unwrap_or(("", wanted));
@@ -202,12 +207,13 @@ fn listed(schemas: &Schemas<'_>, schema: &Value, level: usize, recursive: bool, 
 
 /// Paragraphs wrapped and indented; lists and blank lines stay as they are.
 fn wrapped(text: &str, indent: usize) -> String {
-    let pad = " ".repeat(indent);
     let mut out = String::new();
     for paragraph in text.split('\n') {
+        let own = paragraph.len() - paragraph.trim_start_matches(' ').len();
+        let pad = " ".repeat(indent + own);
         let mut line = String::new();
         for word in paragraph.split(' ').filter(|w| !w.is_empty()) {
-            if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > WIDTH {
+            if !line.is_empty() && pad.len() + line.chars().count() + 1 + word.chars().count() > WIDTH {
                 out.push_str(&format!("{pad}{line}\n"));
                 line.clear();
             }

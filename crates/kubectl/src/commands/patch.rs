@@ -78,7 +78,7 @@ pub async fn replace(cx: &Context) -> Result<()> {
         return Ok(());
     }
     if !cx.flags.changed("filename") && cx.flags.opt("kustomize").is_none() {
-        return Err(Error::usage("replace", "must specify --filename to replace"));
+        fail!("must specify one of -f and -k");
     }
     let dry_run = DryRun::of(cx)?;
     let reporter = Reporter::new(cx, dry_run)?;

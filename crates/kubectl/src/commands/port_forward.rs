@@ -64,7 +64,10 @@ fn pair(text: &str, service: Option<&Value>, pod: &Value) -> Result<Pair> {
     let (local, remote) = text.split_once(':').unwrap_or((text, text));
     let resolved = match service {
         Some(service) => service_port(service, pod, remote)?,
-        None => remote.parse().ok().or_else(|| named_port(pod, remote)).ok_or_else(|| bad_port(remote))?,
+        None => match remote.parse::<u32>() {
+            Ok(number) => u16::try_from(number).map_err(|_| bad_port(remote))?,
+            Err(_) => named_port(pod, remote).ok_or_else(|| no_port(pod, remote))?,
+        },
     };
     let local = match local {
         "" => 0,
@@ -76,6 +79,11 @@ fn pair(text: &str, service: Option<&Value>, pod: &Value) -> Result<Pair> {
 
 fn bad_port(text: &str) -> Error {
     Error::Plain(format!("error parsing port {text:?}: must be a number between 0 and 65535, or the name of a port"))
+}
+
+fn no_port(pod: &Value, name: &str) -> Error {
+    let pod = pod["metadata"]["name"].as_str().unwrap_or_default();
+    Error::Plain(format!("Pod '{pod}' does not have a named port '{name}'"))
 }
 
 fn named_port(pod: &Value, name: &str) -> Option<u16> {
@@ -103,12 +111,7 @@ fn service_port(service: &Value, pod: &Value, wanted: &str) -> Result<u16> {
         Some(name) => named_port(pod, name),
         None => number(target).filter(|p| *p != 0).or_else(|| number(&found["port"])),
     };
-    resolved.ok_or_else(|| {
-        Error::Plain(format!(
-            "Pod '{}' does not have a named port '{target}'",
-            pod["metadata"]["name"].as_str().unwrap_or_default()
-        ))
-    })
+    resolved.ok_or_else(|| no_port(pod, &crate::output::plain(target)))
 }
 
 /// Opens the local ports; accepted connections go into the channel.

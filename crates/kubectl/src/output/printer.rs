@@ -48,14 +48,18 @@ impl Format {
         let path =
             |text: &str| Template::parse(text).map_err(|e| Error::Plain(format!("error parsing jsonpath {text}, {e}")));
         let columns = |c: std::result::Result<Columns, String>| c.map(Format::Columns).map_err(Error::Plain);
-        let needs = || fail_template(kind);
         Ok(match kind {
             "" => Format::Human,
             "wide" => Format::Wide,
             "yaml" => Format::Yaml,
             "json" => Format::Json,
             "name" => Format::Name,
-            "jsonpath" | "jsonpath-as-json" | "jsonpath-file" if argument.is_empty() => return needs(),
+            "jsonpath" | "jsonpath-as-json" | "jsonpath-file" | "go-template" | "go-template-file" | "template"
+            | "templatefile"
+                if argument.is_empty() =>
+            {
+                fail!("template format specified but no template given")
+            }
             "jsonpath" => Format::JsonPath(path(argument)?),
             "jsonpath-as-json" => Format::JsonPathAsJson(path(argument)?),
             "jsonpath-file" => Format::JsonPath(path(&file(argument)?)?),
@@ -90,10 +94,6 @@ impl Format {
             Format::Columns(columns) => super::tabs::table(&[columns.header(), columns.row(value)]),
         }
     }
-}
-
-fn fail_template(kind: &str) -> Result<Format> {
-    fail!("template format specified but no template given ({kind})")
 }
 
 /// The object without `managedFields`, unless they were asked for.

@@ -35,7 +35,7 @@ pub async fn token(cx: &Context) -> Result<()> {
     let path = format!("{}/token", resource.object_path(Some(&cx.namespace()?), &name));
     let answer = cx.client()?.change(Method::POST, &path, JSON, &request).await?;
     match Format::of(flags)? {
-        format if format.is_human() => out(&format!("{}\n", answer["status"]["token"].as_str().unwrap_or_default())),
+        format if format.is_human() => out(answer["status"]["token"].as_str().unwrap_or_default()),
         format => out(&format.object(&answer, &format!("tokenrequest/{name}"))),
     }
     Ok(())

@@ -57,7 +57,7 @@ pub async fn exec(cx: &Context) -> Result<()> {
 /// Runs `attach`.
 pub async fn attach(cx: &Context) -> Result<()> {
     let Some(word) = cx.args().first() else {
-        return Err(Error::usage("attach", "at least 1 argument is required for attach"));
+        fail!("at least 1 argument is required for attach");
     };
     let pod = target(cx, Some(word)).await?;
     attach_to(cx, &pod, Wishes::of(cx)).await
@@ -74,7 +74,7 @@ pub async fn attach_to(cx: &Context, pod: &Info, mut wishes: Wishes) -> Result<(
         eprintln!("error: Unable to use a TTY - container {name} did not allocate one");
         wishes.tty = false;
     }
-    if wishes.stdin && !wishes.quiet {
+    if !wishes.quiet {
         eprintln!("If you don't see a command prompt, try pressing enter.");
     }
     run_streams(cx, pod, "attach", Query::default().with("container", name), wishes).await
