@@ -298,6 +298,26 @@ mod tests {
     }
 
     #[test]
+    fn a_v2_cgroup_gets_controllers_and_limits() {
+        let root = std::env::temp_dir().join(format!("kubelet-cgroup-{}", std::process::id()));
+        let pod = root.join("k/pod");
+        fs::create_dir_all(&pod).unwrap();
+        let files = ["cpu.weight", "cpu.max", "memory.max", "pids.max"];
+        for (dir, file) in [(&root, "cgroup.subtree_control"), (&root.join("k"), "cgroup.subtree_control")] {
+            fs::write(dir.join(file), "").unwrap();
+            fs::write(dir.join("cgroup.controllers"), "cpu memory pids rdma").unwrap();
+        }
+        files.iter().for_each(|file| fs::write(pod.join(file), "").unwrap());
+        let limits =
+            CgroupLimits { cpu_shares: Some(1024), cpu_quota: Some(5000), memory: Some(7), ..CgroupLimits::default() };
+        Cgroups::V2(root.clone()).ensure("/k/pod", &limits).unwrap();
+        let read = |path: PathBuf| fs::read_to_string(path).unwrap();
+        assert_eq!(read(root.join("cgroup.subtree_control")), "+cpu +memory +pids");
+        assert_eq!(files.map(|file| read(pod.join(file))), ["39", "5000 100000", "7", "max"]);
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
     fn statistics() {
         assert_eq!(stat("anon 5\nanon_thp 7\n", "anon"), 5);
         assert_eq!(stat("anon_thp 7\n", "anon"), 0);

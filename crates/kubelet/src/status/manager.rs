@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long after a failure the next try is made.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often statuses that somebody overwrote are sent again.
+const ROUND: Duration = Duration::from_secs(10);
 
 struct Entry {
     pod: Arc<Pod>,
@@ -28,6 +30,8 @@ struct Entry {
     sent: u64,
     /// Nothing of the pod is left on this node: it may be deleted for good.
     finished: bool,
+    /// The API shows another status than the one sent.
+    overwritten: bool,
 }
 
 #[derive(Default)]
@@ -75,7 +79,10 @@ impl StatusManager {
                 entry.version += 1;
             }
             None => {
-                state.entries.insert(uid, Entry { pod: pod.clone(), status, version: 1, sent: 0, finished: false });
+                state.entries.insert(
+                    uid,
+                    Entry { pod: pod.clone(), status, version: 1, sent: 0, finished: false, overwritten: false },
+                );
             }
         }
         drop(state);
@@ -102,14 +109,19 @@ impl StatusManager {
         self.changed.notify_one();
     }
 
-    /// Sends the status again when the API shows another one than was last sent: somebody overwrote it.
+    /// Looks whether the API shows the status that was sent last; where somebody overwrote it, it is sent again at the next
+    /// round (upstream's ten seconds: others may look at what they wrote).
     pub(crate) fn reconcile(&self, pod: &Pod) {
         let mut state = self.state.lock();
-        let Some(entry) = state.entries.get_mut(pod.pod_uid()) else { return };
-        if entry.sent == entry.version && patch(pod, &entry.status).is_some() {
+        if let Some(entry) = state.entries.get_mut(pod.pod_uid()) {
+            entry.overwritten = entry.sent == entry.version && patch(pod, &entry.status).is_some();
+        }
+    }
+
+    fn resend_overwritten(&self) {
+        for entry in self.state.lock().entries.values_mut().filter(|entry| entry.overwritten) {
+            entry.overwritten = false;
             entry.version += 1;
-            drop(state);
-            self.changed.notify_one();
         }
     }
 
@@ -121,6 +133,7 @@ impl StatusManager {
     /// Sends changes until shutdown.
     pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let Some(client) = self.client.clone() else { return };
+        let mut round = tokio::time::Instant::now() + ROUND;
         loop {
             let failed = tokio::select! {
                 biased;
@@ -132,6 +145,10 @@ impl StatusManager {
                 () = shutdown.cancelled() => return,
                 () = self.changed.notified() => {}
                 () = tokio::time::sleep(RETRY), if failed => {}
+                () = tokio::time::sleep_until(round) => {
+                    self.resend_overwritten();
+                    round += ROUND;
+                }
             }
         }
     }
