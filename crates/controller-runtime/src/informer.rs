@@ -230,6 +230,7 @@ impl<K: Object> SharedInformer<K> {
     async fn run(self, api: Api<K>, config: watcher::Config) {
         let mut events = Box::pin(watcher(api, config));
         let (mut listed, mut backoff) = (BTreeSet::new(), Backoff::reflector());
+        let (mut failing, mut fresh) = (false, true);
         loop {
             let next = tokio::select! {
                 biased;
@@ -237,12 +238,27 @@ impl<K: Object> SharedInformer<K> {
                 next = events.next() => next,
             };
             match next {
+                // The begin of an attempt; whether it gets anywhere is not known yet.
+                Some(Ok(watcher::Event::Init)) => listed.clear(),
                 Some(Ok(event)) => {
                     self.apply(event, &mut listed);
                     backoff.reset();
+                    failing = false;
+                    fresh = true;
+                }
+                // The server does not have that past any more (it restarted, or we were away for long): list at once, but not
+                // twice in a row.
+                Some(Err(watcher::Error::WatchError(status))) if status.code == 410 && fresh => {
+                    fresh = false;
+                    tracing::debug!(kind = kind_name::<K>(), %status, "listing anew");
                 }
                 Some(Err(error)) => {
-                    tracing::warn!(kind = std::any::type_name::<K>(), %error, "watch failed");
+                    // Once per outage: a hundred watches would repeat it each second.
+                    if std::mem::replace(&mut failing, true) {
+                        tracing::debug!(kind = kind_name::<K>(), %error, "watch still fails");
+                    } else {
+                        tracing::warn!(kind = kind_name::<K>(), %error, "watch failed");
+                    }
                     tokio::select! {
                         biased;
                         () = self.0.stop.cancelled() => return,
@@ -255,9 +271,14 @@ impl<K: Object> SharedInformer<K> {
     }
 }
 
+/// The type's own name, for logs.
+fn kind_name<K>() -> &'static str {
+    std::any::type_name::<K>().rsplit("::").next().unwrap_or_default()
+}
+
 fn call<K>(handler: &Handler<K>, event: &Event<K>) {
     if catch_unwind(AssertUnwindSafe(|| handler(event))).is_err() {
-        tracing::error!(kind = std::any::type_name::<K>(), "informer handler panicked");
+        tracing::error!(kind = kind_name::<K>(), "informer handler panicked");
     }
 }
 
@@ -357,5 +378,80 @@ impl Informers {
         let (synced, stop) = (informer.0.synced.subscribe(), informer.0.stop.clone());
         running.informers.insert(key, Entry { informer: Box::new(informer.clone()), synced, stop });
         informer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use api_types::k8s_openapi::api::core::v1::ConfigMap;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn map(name: &str, uid: &str, version: &str) -> Value {
+        json!({"metadata": {"name": name, "namespace": "ns", "uid": uid, "resourceVersion": version, "managedFields": []}})
+    }
+
+    /// A server whose first watch ends with 410, and which has other objects in the second list.
+    fn server() -> Client {
+        let lists = Arc::new(AtomicUsize::new(0));
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let list = if watch { lists.load(Ordering::Relaxed) } else { lists.fetch_add(1, Ordering::Relaxed) };
+            async move {
+                let body = match (watch, list) {
+                    (false, 0) => {
+                        json!({"metadata": {"resourceVersion": "3"}, "items": [map("a", "1", "1"), map("b", "2", "2"), map("c", "3", "3")]})
+                    }
+                    (false, _) => {
+                        json!({"metadata": {"resourceVersion": "9"}, "items": [map("b", "2", "7"), map("c", "8", "8"), map("d", "9", "9")]})
+                    }
+                    (true, 1) => {
+                        json!({"type": "ERROR", "object": {"code": 410, "message": "too old", "reason": "Expired", "status": "Failure"}})
+                    }
+                    (true, _) => std::future::pending().await,
+                };
+                Ok::<_, std::io::Error>(http::Response::new(Body::from(body.to_string().into_bytes())))
+            }
+        });
+        Client::new(service, "ns")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_lost_across_a_relist() {
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let informers = Informers::new(server(), tasks.clone(), shutdown.clone());
+        let informer = informers.informer::<ConfigMap>();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let log = told.clone();
+        informer.on_event(move |event| {
+            let kind = match event {
+                Event::Added(_) => "+",
+                Event::Updated { .. } => "~",
+                Event::Deleted(_) => "-",
+            };
+            log.lock().push(format!("{kind}{}", event.object().metadata.name.as_deref().unwrap_or_default()));
+        });
+        assert!(informers.wait_for_sync().await);
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        assert_eq!(
+            *told.lock(),
+            ["+a", "+b", "+c", "~b", "-c", "+c", "+d", "-a"],
+            "c was replaced by another of its name"
+        );
+        assert_eq!(informer.store().list().len(), 3);
+        assert!(informer.store().list().iter().all(|object| object.metadata.managed_fields.is_none()));
+
+        // A late handler sees what is there; the same kind is not watched twice.
+        let late = Arc::new(Mutex::new(0));
+        let count = late.clone();
+        informers.informer::<ConfigMap>().on_event(move |_| *count.lock() += 1);
+        assert_eq!((*late.lock(), tasks.len()), (3, 1));
+        shutdown.cancel();
+        tasks.close();
+        tasks.wait().await;
     }
 }
