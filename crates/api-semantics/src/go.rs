@@ -78,3 +78,11 @@ pub(crate) fn selector(selector: &Field) -> String {
         .map(|name| format!("\"{name}\":{}", selector.get(name).value()));
     format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
 }
+
+/// A struct that must stay as it is, shown as Go has it.
+pub(crate) fn immutable(new: &Field, old: &Field, of: &str, errors: &mut crate::field::Errors) {
+    if !crate::checks::same(new, old) {
+        let shown = crate::go_internal::compact(new.value(), of);
+        errors.push(invalid(new, &shown, crate::checks::IMMUTABLE));
+    }
+}

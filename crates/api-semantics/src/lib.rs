@@ -10,6 +10,7 @@ mod convert;
 mod defaults;
 mod field;
 mod go;
+mod go_internal;
 mod go_json;
 mod groups;
 mod kind;

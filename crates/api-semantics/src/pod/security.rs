@@ -98,7 +98,9 @@ pub(super) fn container_security_context(context: &Field, errors: &mut Errors) {
     let escalation = context.get("allowPrivilegeEscalation");
     if escalation.exists() && !escalation.bool() {
         if context.bool_of("privileged") {
-            errors.invalid(context, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
+            let shown = crate::go_internal::compact(context.value(), "SecurityContext");
+            let words = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+            errors.push(crate::go::invalid(context, &shown, words));
         }
         let added = context.dig("capabilities.add");
         if added.items().any(|c| c.str() == "CAP_SYS_ADMIN") {

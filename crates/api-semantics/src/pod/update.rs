@@ -6,6 +6,7 @@ use super::{Owner, pod_spec};
 use crate::checks::same;
 use crate::field::{Errors, Field};
 use crate::strategy::Part;
+use crate::{go, go_internal};
 
 const FORBIDDEN: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 const ONLY_ADDITIONS: &str = "only additions are allowed (no mutations or deletions)";
@@ -28,7 +29,8 @@ pub(crate) fn validate(new: &Field, old: &Field, errors: &mut Errors) {
     }
     let munged = munge(new.value(), old.value(), gated);
     if !same(&Field::root(&munged), &Field::root(old.value())) {
-        errors.forbidden(&new, FORBIDDEN);
+        let (before, after) = (go_internal::pod_spec(old.value()), go_internal::pod_spec(&munged));
+        errors.forbidden(&new, format!("{FORBIDDEN}\n{}", go_internal::diff(&before, &after, "PodSpec")));
     }
 }
 
@@ -90,7 +92,12 @@ fn node_affinity(new: &Field, old: &Field, errors: &mut Errors) {
         return;
     }
     if new.len() != old.len() {
-        errors.invalid(&new, "no additions/deletions to non-empty NodeSelectorTerms list are allowed");
+        let shown = go_internal::compact_list(new.value(), "NodeSelectorTerm");
+        errors.push(go::invalid(
+            &new,
+            &shown,
+            "no additions/deletions to non-empty NodeSelectorTerms list are allowed",
+        ));
         return;
     }
     for (n, o) in new.items().zip(old.items()) {
@@ -99,7 +106,7 @@ fn node_affinity(new: &Field, old: &Field, errors: &mut Errors) {
             o.items().zip(n.items()).filter(|(a, b)| same(a, b)).count() == o.len()
         });
         if !extended || o.get("matchExpressions").is_empty() && o.get("matchFields").is_empty() && !same(&n, &o) {
-            errors.invalid(&n, ONLY_ADDITIONS);
+            errors.push(go::invalid(&n, &go_internal::compact(n.value(), "NodeSelectorTerm"), ONLY_ADDITIONS));
         }
     }
 }
@@ -146,6 +153,8 @@ pub(crate) fn part(part: Part, new: &Field, old: &Field, errors: &mut Errors) {
     match part {
         Part::Main => {}
         Part::Status => status(new, old, errors),
+        // Binding and the like write what was checked before.
+        Part::Other(name) if !["ephemeralcontainers", "resize"].contains(&name) => {}
         Part::Other(name) => {
             let owner = Owner::Pod(new.get("metadata").str_of("name"));
             pod_spec(&new.get("spec"), &owner, errors);

@@ -146,7 +146,10 @@ fn update_strategy(strategy: &Field, errors: &mut Errors) {
                 at_most_100_percent(&unavailable, errors);
             }
         }
-        _ => errors.invalid(strategy, "must be 'RollingUpdate' or 'OnDelete'"),
+        _ => {
+            let shown = crate::go_internal::compact(strategy.value(), "StatefulSetUpdateStrategy");
+            errors.push(go::invalid(strategy, &shown, "must be 'RollingUpdate' or 'OnDelete'"));
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::checks::{immutable, non_negative, same};
 use crate::field::{Errors, Field};
 use crate::go;
+use crate::go_internal;
 use crate::names;
 
 const ACTIONS: [&str; 4] = ["Count", "FailIndex", "FailJob", "Ignore"];
@@ -39,12 +40,7 @@ pub(super) fn spec(spec: &Field, errors: &mut Errors) {
     let success = spec.get("successPolicy");
     if success.exists() {
         if spec.str_of("completionMode") != "Indexed" {
-            let rules: Vec<String> = success
-                .get("rules")
-                .items()
-                .map(|r| go::shown(&r, &["succeededIndexes*", "succeededCount*"]))
-                .collect();
-            let shown = format!("{{\"Rules\":[{}]}}", rules.join(","));
+            let shown = go_internal::compact(success.value(), "SuccessPolicy");
             errors.push(go::invalid(&success, &shown, NEEDS_INDEXED));
         }
         success_policy(spec, &success, errors);
@@ -302,9 +298,11 @@ pub(super) fn change(new: &Field, old: &Field, errors: &mut Errors) {
     completions(&spec, &before, errors);
     immutable(&spec.get("selector"), &before.get("selector"), errors);
     template(new, old, errors);
-    for name in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+    for name in ["completionMode", "backoffLimitPerIndex", "managedBy"] {
         immutable(&spec.get(name), &before.get(name), errors);
     }
+    go::immutable(&spec.get("podFailurePolicy"), &before.get("podFailurePolicy"), "PodFailurePolicy", errors);
+    go::immutable(&spec.get("successPolicy"), &before.get("successPolicy"), "SuccessPolicy", errors);
 }
 
 fn completions(spec: &Field, before: &Field, errors: &mut Errors) {
@@ -348,10 +346,13 @@ fn template(new: &Field, old: &Field, errors: &mut Errors) {
         // Upstream looks at the pod alone while the template may still change.
         let (spec, old_spec) = (Field::root(&munged).get("spec"), before.get("spec"));
         if !same(&spec, &old_spec) {
-            errors.invalid(&template.get("spec"), crate::checks::IMMUTABLE);
+            let shown = go_internal::compact(&go_internal::pod_spec(spec.value()), "PodSpec");
+            errors.push(go::invalid(&template.get("spec"), &shown, crate::checks::IMMUTABLE));
         }
     } else if !same(&template, &before) {
-        errors.invalid(&template, crate::checks::IMMUTABLE);
+        let mut shown = template.value().clone();
+        crate::defaults::within(&mut shown, "spec", |s| *s = go_internal::pod_spec(s));
+        errors.push(go::invalid(&template, &go_internal::compact(&shown, "PodTemplateSpec"), crate::checks::IMMUTABLE));
     }
 }
 

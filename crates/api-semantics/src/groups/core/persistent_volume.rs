@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::checks::{immutable, one_of, optional_one_of, required, same};
 use crate::defaults::{ensure, set, set_zero, text, within};
 use crate::field::{Errors, Field};
+use crate::go_internal;
 use crate::kind::{Kind, empty_status};
 use crate::names;
 use crate::pod::volume_sources::{self, SOURCES};
@@ -169,13 +170,19 @@ fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
     let changed = all.filter(|n| !same(&spec.get(n), &old_spec.get(n))).count();
     if changed > 0 {
         let at = Field::at(spec.value(), spec.path().child("persistentvolumesource"));
-        errors.forbidden(&at, "spec.persistentvolumesource is immutable after creation");
+        let diff = go_internal::diff(old_spec.value(), spec.value(), "PersistentVolumeSource");
+        errors.forbidden(&at, format!("spec.persistentvolumesource is immutable after creation\n{diff}"));
     }
     let mode = Field::at(spec.get("volumeMode").value(), Path::new("volumeMode"));
     immutable(&mode, &old_spec.get("volumeMode"), errors);
     if old_spec.has("nodeAffinity") && !same(&spec.get("nodeAffinity"), &old_spec.get("nodeAffinity")) {
         let affinity = Field::at(spec.get("nodeAffinity").value(), Path::new("nodeAffinity"));
-        errors.invalid(&affinity, "field is immutable, except for updating from beta label to GA");
+        let shown = go_internal::compact(affinity.value(), "VolumeNodeAffinity");
+        errors.push(crate::go::invalid(
+            &affinity,
+            &shown,
+            "field is immutable, except for updating from beta label to GA",
+        ));
     }
 }
 

@@ -162,10 +162,10 @@ fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
     }
     crate::defaults::keep(&mut munged, old_spec.value(), "volumeAttributesClassName");
     if !same(&Field::root(&munged), &old_spec) {
-        errors.forbidden(
-            &spec,
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
-        );
+        let words =
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        let diff = crate::go_internal::diff(old_spec.value(), &munged, "ClaimSpec");
+        errors.forbidden(&spec, format!("{words}\n{diff}"));
     }
     let storage = |f: &Field| quantity::of(f.dig("resources.requests").entry("storage").value());
     let asked = storage(&spec).unwrap_or(Quantity::ZERO);

@@ -99,6 +99,12 @@ pub(crate) fn validate_change(new: &Field, old: &Field, names_: &EventFields, er
     ];
     for (own, upstream) in shown {
         let field = Field::at(new.get(own).value(), new.path().child(upstream));
-        crate::checks::immutable(&field, &old.get(own), errors);
+        if own == names_.object {
+            let empty = serde_json::json!({});
+            let shown = if field.exists() { field } else { Field::at(&empty, field.path().clone()) };
+            crate::go::immutable(&shown, &old.get(own), "ObjectReference", errors);
+        } else {
+            crate::checks::immutable(&field, &old.get(own), errors);
+        }
     }
 }

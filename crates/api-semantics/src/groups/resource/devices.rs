@@ -203,7 +203,7 @@ pub(super) fn class(spec: &Field, errors: &mut Errors) {
 /// What a claim asks for never changes.
 pub(super) fn immutable_spec(new: &Field, old: &Field, errors: &mut Errors) {
     let spec = new.get("spec");
-    if spec.value() != old.get("spec").value() {
-        errors.invalid(&spec, crate::checks::IMMUTABLE);
-    }
+    // A template's spec holds the claim's.
+    let of = if spec.has("spec") { "ResourceClaimTemplateSpec" } else { "ResourceClaimSpec" };
+    crate::go::immutable(&spec, &old.get("spec"), of, errors);
 }
