@@ -116,7 +116,9 @@ pub fn accept(headers: &HeaderMap, default: Codec, transforms: bool, pretty: boo
             media => Codec::of_media_type(media)?,
         };
         let transform = transform_of(clause)?;
-        if transform != Transform::None && !transforms {
+        // Tables exist in JSON and YAML only.
+        let impossible = codec == Codec::Protobuf && matches!(transform, Transform::Table { .. });
+        if impossible || (transform != Transform::None && !transforms) {
             return None;
         }
         let pretty = pretty || clause.param("pretty").is_some_and(|v| v == "1" || v == "true");
@@ -177,6 +179,8 @@ mod tests {
         let got = check("application/json;q=0.5, application/vnd.kubernetes.protobuf");
         assert_eq!(got.map(|a| a.codec), Some(Codec::Protobuf));
         assert_eq!(check("text/plain"), None);
+        let table = check("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json");
+        assert_eq!(table.map(|a| a.codec), Some(Codec::Json));
         assert_eq!(check("*/*").map(|a| a.codec), Some(Codec::Json));
         assert_eq!(
             check("application/json;as=Nonsense;g=meta.k8s.io;v=v1,*/*").map(|a| a.transform),

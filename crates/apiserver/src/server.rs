@@ -29,6 +29,9 @@ use crate::{
 /// The largest request body that is read (upstream's limit).
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
 
+/// So much of a body that is too large is read and thrown away, so that the client gets to see the answer.
+const MAX_DRAINED: usize = 32 * 1024 * 1024;
+
 /// What requests are answered from.
 pub struct Core {
     pub catalog: Catalog,
@@ -91,14 +94,18 @@ pub trait Endpoint: Send + Sync + 'static {
 /// Reads a request body to its end, within [`MAX_BODY`].
 pub async fn read_body(mut body: RequestBody) -> Result<bytes::Bytes> {
     let mut out = BytesMut::new();
+    let mut size = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| Error::bad_request(format!("the request body could not be read: {e}")))?;
         if let Some(data) = frame.data_ref() {
-            if out.len() + data.len() > MAX_BODY {
-                return Err(Error::too_large(MAX_BODY));
+            size += data.len();
+            if size > MAX_DRAINED {
+                break;
             }
-            out.extend_from_slice(data);
+            if size <= MAX_BODY {
+                out.extend_from_slice(data);
+            }
         }
     }
-    Ok(out.freeze())
+    if size > MAX_BODY { Err(Error::too_large(MAX_BODY)) } else { Ok(out.freeze()) }
 }

@@ -6,6 +6,7 @@ mod default_class;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_security;
 mod priority;
 mod rbac_escalation;
 mod runtime_class;
@@ -22,7 +23,7 @@ use apiserver::admission::Plugin;
 use crate::{cell::CoreCell, config::Config};
 
 /// Plugins that upstream has and that are not there yet; naming them to be disabled is fine.
-const ABSENT: [&str; 26] = [
+const ABSENT: [&str; 25] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
@@ -43,7 +44,6 @@ const ABSENT: [&str; 26] = [
     "PodGroupWorkloadExists",
     "PodNodeSelector",
     "PodResizeValidator",
-    "PodSecurity",
     "PodTolerationRestriction",
     "PodTopologyLabels",
     "ResourceQuota",
@@ -81,6 +81,7 @@ fn table(config: &Config, core: &CoreCell) -> Vec<(Arc<dyn Plugin>, bool)> {
         (Arc::new(service_account::ServiceAccount(core.clone())), true),
         (Arc::new(node_restriction::NodeRestriction(core.clone())), false),
         (Arc::new(taint_nodes::TaintNodesByCondition), true),
+        (Arc::new(pod_security::PodSecurity(core.clone())), true),
         (Arc::new(priority::Priority(core.clone())), true),
         (Arc::new(default_class::DefaultClass::storage(core.clone())), true),
         (Arc::new(storage_in_use::StorageObjectInUseProtection), true),

@@ -61,7 +61,7 @@ impl Ports {
         let held = self.held_by(service)?;
         loop {
             let mut bitmap = self.read().await?;
-            let (changed, new) = self.plan(service, &held, &mut bitmap)?;
+            let (changed, new) = self.plan(service, &held, &mut bitmap, dry_run)?;
             let unchanged = new.is_empty();
             if dry_run || unchanged || self.write(&bitmap).await? {
                 *service = changed;
@@ -72,7 +72,7 @@ impl Ports {
     }
 
     /// The service with all its ports, and which of them are new. `bitmap` gets them.
-    fn plan(&self, service: &Value, held: &[u16], bitmap: &mut Bitmap) -> Result<(Value, Vec<u16>)> {
+    fn plan(&self, service: &Value, held: &[u16], bitmap: &mut Bitmap, dry_run: bool) -> Result<(Value, Vec<u16>)> {
         let mut service = service.clone();
         let mut new: Vec<(u16, String)> = Vec::new();
         let count = service.pointer("/spec/ports").and_then(Value::as_array).map_or(0, Vec::len);
@@ -86,7 +86,9 @@ impl Ports {
                 Some(given) => {
                     // One number serves two protocols of the same service.
                     let shared = new.iter().any(|(p, other)| *p == given && *other != protocol);
-                    if !held.contains(&given) && !shared {
+                    // Upstream does not look at the range on dry runs.
+                    let skipped = dry_run && !(self.first..=self.last).contains(&given);
+                    if !held.contains(&given) && !shared && !skipped {
                         self.take(&service, i, given, bitmap)?;
                         new.push((given, protocol));
                     }
