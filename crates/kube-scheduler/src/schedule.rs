@@ -17,33 +17,17 @@ const MIN_PERCENTAGE: usize = 5;
 pub type Tie<'a> = &'a mut dyn FnMut(usize) -> usize;
 
 /// A node for the pod.
-#[derive(Debug)]
-pub struct Decision {
-    /// The node's name.
-    pub node: String,
+pub struct Decision<'a> {
+    /// The node.
+    pub node: &'a NodeInfo,
     /// How many nodes were looked at.
     pub evaluated: usize,
-    /// The nodes that could run the pod, with their scores; without scores where there was only one.
-    pub feasible: Vec<Candidate>,
+    /// The nodes that could run the pod.
+    pub feasible: Vec<&'a NodeInfo>,
+    /// Each plugin's weighted scores of the feasible nodes, in their order; empty where there was only one.
+    pub scores: Vec<(&'static str, Vec<i64>)>,
     /// What must be written before the binding.
     pub writes: Vec<Write>,
-}
-
-/// A node that can run the pod.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// Its name.
-    pub node: String,
-    /// Each plugin's weighted score.
-    pub scores: Vec<(&'static str, i64)>,
-}
-
-impl Candidate {
-    /// The sum of the scores.
-    #[must_use]
-    pub fn total(&self) -> i64 {
-        self.scores.iter().map(|(_, score)| score).sum()
-    }
 }
 
 /// Why there is no node.
@@ -77,13 +61,13 @@ impl Unschedulable {
 ///
 /// # Errors
 /// Why no node will do.
-pub fn schedule(
+pub fn schedule<'a>(
     profile: &Profile,
-    snapshot: &Snapshot,
+    snapshot: &'a Snapshot,
     pod: &PodInfo,
     start: &mut usize,
     tie: Tie<'_>,
-) -> Result<Decision, Unschedulable> {
+) -> Result<Decision<'a>, Unschedulable> {
     if snapshot.is_empty() {
         return Err(Unschedulable::NoNodes);
     }
@@ -93,18 +77,18 @@ pub fn schedule(
     if search.feasible.is_empty() {
         return Err(explain(profile, cx, search));
     }
+    let slots: Vec<usize> = search.feasible.iter().map(|node| node.slot).collect();
     let evaluated = search.evaluated;
-    let feasible = score(profile, cx, &search.feasible);
-    let most = feasible.iter().map(Candidate::total).max().unwrap_or(0);
-    let best: Vec<usize> = (0..feasible.len()).filter(|i| feasible[*i].total() == most).collect();
-    let chosen = search.feasible[best[if best.len() > 1 { tie(best.len()) } else { 0 }]];
+    let scores = score(profile, cx, &search.feasible);
+    let feasible: Vec<&'a NodeInfo> = slots.into_iter().filter_map(|slot| snapshot.at(slot)).collect();
+    let node = feasible[choose(feasible.len(), &scores, tie)];
     let mut writes = Vec::new();
     for enabled in profile.at(Point::Reserve) {
-        match enabled.plugin.reserve(cx, &state, chosen) {
+        match enabled.plugin.reserve(cx, &state, node) {
             Ok(more) => writes.extend(more),
             Err(refusal) => {
                 let mut diagnosis = Diagnosis { nodes: snapshot.len(), ..Diagnosis::default() };
-                diagnosis.refusals.insert(chosen.name().to_owned(), refusal);
+                diagnosis.refusals.push((node.slot, refusal));
                 diagnosis.plugins.insert(enabled.name);
                 return Err(Unschedulable::Unfit {
                     diagnosis: Box::new(diagnosis),
@@ -114,7 +98,15 @@ pub fn schedule(
             }
         }
     }
-    Ok(Decision { node: chosen.name().to_owned(), evaluated, feasible, writes })
+    Ok(Decision { node, evaluated, feasible, scores, writes })
+}
+
+/// The index of a node with the highest total.
+fn choose(nodes: usize, scores: &[(&'static str, Vec<i64>)], tie: Tie<'_>) -> usize {
+    let totals: Vec<i64> = (0..nodes).map(|i| scores.iter().map(|(_, s)| s[i]).sum()).collect();
+    let most = totals.iter().max().copied().unwrap_or(0);
+    let best: Vec<usize> = (0..nodes).filter(|i| totals[*i] == most).collect();
+    best[if best.len() > 1 { tie(best.len()) } else { 0 }]
 }
 
 struct Search<'a> {
@@ -206,7 +198,7 @@ impl<'a> Search<'a> {
             Ok(()) => self.feasible.push(node),
             Err((plugin, refusal)) => {
                 self.diagnosis.plugins.insert(plugin);
-                self.diagnosis.refusals.insert(node.name().to_owned(), refusal);
+                self.diagnosis.refusals.push((node.slot, refusal));
             }
         }
     }
@@ -234,19 +226,17 @@ fn explain<'a>(profile: &Profile, cx: Context<'a>, search: Search<'a>) -> Unsche
     Unschedulable::Unfit { diagnosis: Box::new(diagnosis), preemption, clear_nomination }
 }
 
-fn score(profile: &Profile, cx: Context<'_>, feasible: &[&NodeInfo]) -> Vec<Candidate> {
-    let mut candidates: Vec<_> =
-        feasible.iter().map(|n| Candidate { node: n.name().to_owned(), scores: Vec::new() }).collect();
+fn score(profile: &Profile, cx: Context<'_>, feasible: &[&NodeInfo]) -> Vec<(&'static str, Vec<i64>)> {
+    let mut all = Vec::new();
     if feasible.len() == 1 {
-        return candidates;
+        return all;
     }
     for enabled in profile.at(Point::Score) {
         let PreScore::Score(scorer) = enabled.plugin.pre_score(cx, feasible) else { continue };
         let mut scores: Vec<i64> = feasible.iter().map(|node| scorer.score(node)).collect();
         scorer.normalize(&mut scores, feasible);
-        for (candidate, score) in candidates.iter_mut().zip(scores) {
-            candidate.scores.push((enabled.name, score * enabled.weight));
-        }
+        scores.iter_mut().for_each(|score| *score *= enabled.weight);
+        all.push((enabled.name, scores));
     }
-    candidates
+    all
 }

@@ -219,19 +219,22 @@ impl<W: Writer> Scheduler<W> {
         let decision = schedule(&profile, &self.cache.snapshot, &pod, &mut self.start, &mut tie);
         let scheduled = decision.is_ok();
         match decision {
-            Ok(decision) => self.bind(waiting, decision),
+            Ok(Decision { node, evaluated, feasible, writes, .. }) => {
+                let (node, feasible) = (node.name().to_owned(), feasible.len());
+                tracing::debug!(pod = %pod.key, node, evaluated, feasible, "found a node");
+                self.bind(waiting, node, writes);
+            }
             Err(why) => self.refuse(waiting, why),
         }
         self.metrics.attempt(&profile.scheduler_name, scheduled, started.elapsed());
     }
 
-    fn bind(&mut self, waiting: Waiting, decision: Decision) {
+    fn bind(&mut self, waiting: Waiting, node: String, writes: Vec<Write>) {
         let pod = waiting.pod.clone();
-        tracing::debug!(pod = %pod.key, node = %decision.node, evaluated = decision.evaluated, feasible = decision.feasible.len(), "found a node");
-        self.cache.assume(Arc::new(pod.assigned_to(&decision.node)), &decision.node);
+        self.cache.assume(Arc::new(pod.assigned_to(&node)), &node);
         self.unnominate(&pod.key);
-        let restore = self.claim_volumes(&decision.writes);
-        self.writer.bind(Bind { waiting, node: decision.node, writes: decision.writes, restore });
+        let restore = self.claim_volumes(&writes);
+        self.writer.bind(Bind { waiting, node, writes, restore });
     }
 
     /// Marks the volumes that the binder will bind as taken, and keeps what they were.

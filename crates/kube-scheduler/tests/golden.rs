@@ -5,12 +5,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf, process::Command, sync::Arc};
 
-use api_types::k8s_openapi::api::core::v1::{Node, Pod};
+use api_types::k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube_scheduler::{
     cache::{Cache, PodInfo},
     config::ProfileConfig,
     framework::Profile,
-    schedule::{Candidate, schedule},
+    schedule::schedule,
 };
 use serde::Deserialize;
 
@@ -47,6 +47,9 @@ fn cases() -> Option<Vec<Case>> {
 
 fn cluster(case: &Case) -> Cache {
     let mut cache = Cache::default();
+    let mut namespace = Namespace::default();
+    namespace.metadata.name = Some("default".to_owned());
+    cache.snapshot.catalog.namespaces.insert("default".to_owned(), Arc::new(namespace));
     for node in &case.nodes {
         cache.set_node(Arc::new(node.clone()));
     }
@@ -60,16 +63,15 @@ fn cluster(case: &Case) -> Cache {
 /// What is wrong with the decision, if anything.
 fn judge(case: &Case, profile: &Profile) -> Result<(), String> {
     let cache = cluster(case);
-    // The API server fills in what the replay's server would have.
     let pod = PodInfo::new(Arc::new(case.pod.clone()));
     let decision = schedule(profile, &cache.snapshot, &pod, &mut 0, &mut |_| 0);
     match (decision, &case.expect.node) {
         (Ok(decision), Some(node)) => {
-            let scores = |c: &Candidate| {
-                c.scores.iter().map(|(name, score)| ((*name).to_owned(), *score)).collect::<BTreeMap<_, _>>()
-            };
+            let scores =
+                |at: usize| decision.scores.iter().map(|(name, scores)| ((*name).to_owned(), scores[at])).collect();
+            let nodes = decision.feasible.iter().enumerate();
             let got: BTreeMap<String, BTreeMap<String, i64>> =
-                decision.feasible.iter().map(|c| (c.node.clone(), scores(c))).collect();
+                nodes.map(|(at, node)| (node.name().to_owned(), scores(at))).collect();
             match &case.expect.scores {
                 Some(want) if !want.is_empty() => {
                     if &got == want {
@@ -78,15 +80,15 @@ fn judge(case: &Case, profile: &Profile) -> Result<(), String> {
                         Err(format!("scores: want {want:?}\n got {got:?}"))
                     }
                 }
-                _ if decision.node == *node => Ok(()),
-                _ => Err(format!("node: want {node}, got {}", decision.node)),
+                _ if decision.node.name() == node => Ok(()),
+                _ => Err(format!("node: want {node}, got {}", decision.node.name())),
             }
         }
         (Err(why), None) => {
             let (want, got) = (case.expect.message.as_deref().unwrap_or_default(), why.message());
             if got == want { Ok(()) } else { Err(format!("message:\n want {want}\n got  {got}")) }
         }
-        (Ok(decision), None) => Err(format!("scheduled on {}, want: {:?}", decision.node, case.expect.message)),
+        (Ok(decision), None) => Err(format!("scheduled on {}, want: {:?}", decision.node.name(), case.expect.message)),
         (Err(why), Some(node)) => Err(format!("want node {node}, got: {}", why.message())),
     }
 }

@@ -1,10 +1,12 @@
 //! The scheduler's view of the cluster: what the API server confirmed, and what was decided and is on its way there.
 
 pub mod catalog;
+mod groups;
 mod node_info;
 mod pod_info;
 pub mod resources;
 mod snapshot;
+mod topology;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,9 +15,11 @@ use std::{
 
 use api_types::k8s_openapi::api::core::v1::Node;
 
+pub use groups::{Group, HeldTerms, Meaning};
 pub use node_info::NodeInfo;
 pub use pod_info::{Affinity, PodInfo, Term, with_label_keys};
 pub use snapshot::Snapshot;
+pub use topology::Column;
 
 /// The snapshot and the pods that are assumed to run where they were just sent.
 #[derive(Debug, Default)]

@@ -12,6 +12,8 @@ use super::{pod_info::PodInfo, resources::Resources};
 pub struct NodeInfo {
     /// The object.
     pub node: Arc<Node>,
+    /// Its place in the snapshot; stays as long as the node exists.
+    pub slot: usize,
     /// The pods on it, assumed ones included.
     pub pods: Vec<Arc<PodInfo>>,
     /// The sum of the pods' requests.
@@ -24,8 +26,6 @@ pub struct NodeInfo {
     pub allowed_pods: i64,
     /// Images on the node: name and size in bytes.
     pub images: Arc<BTreeMap<String, i64>>,
-    with_affinity: usize,
-    with_required_anti_affinity: usize,
 }
 
 impl NodeInfo {
@@ -34,14 +34,13 @@ impl NodeInfo {
     pub fn new(node: Arc<Node>) -> Self {
         let mut info = NodeInfo {
             node: node.clone(),
+            slot: usize::MAX,
             pods: Vec::new(),
             requested: Resources::default(),
             non_zero: Resources::default(),
             allocatable: Resources::default(),
             allowed_pods: 0,
             images: Arc::default(),
-            with_affinity: 0,
-            with_required_anti_affinity: 0,
         };
         info.set_node(node);
         info
@@ -82,18 +81,6 @@ impl NodeInfo {
         nodes::node_taints(&self.node)
     }
 
-    /// Whether a pod here has terms towards other pods.
-    #[must_use]
-    pub fn has_affinity(&self) -> bool {
-        self.with_affinity > 0
-    }
-
-    /// Whether a pod here forbids other pods.
-    #[must_use]
-    pub fn has_required_anti_affinity(&self) -> bool {
-        self.with_required_anti_affinity > 0
-    }
-
     /// Puts a pod on the node.
     pub fn add_pod(&mut self, pod: Arc<PodInfo>) {
         self.count(&pod, 1);
@@ -111,10 +98,6 @@ impl NodeInfo {
     fn count(&mut self, pod: &PodInfo, sign: i64) {
         self.requested.add(&pod.requests, sign);
         self.non_zero.add(&pod.non_zero, sign);
-        let step = |count: usize, counts: bool| count.saturating_add_signed(if counts { sign as isize } else { 0 });
-        self.with_affinity = step(self.with_affinity, pod.affinity.is_some());
-        self.with_required_anti_affinity =
-            step(self.with_required_anti_affinity, !pod.required_anti_affinity().is_empty());
     }
 }
 

@@ -40,18 +40,20 @@ pub struct PodInfo {
 #[derive(Debug, Default)]
 pub struct Affinity {
     /// Pods that must share the topology.
-    pub required: Vec<Term>,
+    pub required: Vec<Arc<Term>>,
     /// Pods that must not share the topology.
-    pub required_anti: Vec<Term>,
+    pub required_anti: Vec<Arc<Term>>,
     /// Pods that should share the topology.
-    pub preferred: Vec<(i64, Term)>,
+    pub preferred: Vec<(i64, Arc<Term>)>,
     /// Pods that should not share the topology.
-    pub preferred_anti: Vec<(i64, Term)>,
+    pub preferred_anti: Vec<(i64, Arc<Term>)>,
 }
 
 /// One affinity term.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Term {
+    /// What it says, for finding equal ones.
+    pub id: Arc<str>,
     /// Namespaces named, or the pod's own where neither names nor a selector are given.
     pub namespaces: BTreeSet<String>,
     /// Namespaces picked by their labels.
@@ -138,13 +140,13 @@ impl PodInfo {
 
     /// The terms of one kind; empty where the pod has none.
     #[must_use]
-    pub fn required_anti_affinity(&self) -> &[Term] {
+    pub fn required_anti_affinity(&self) -> &[Arc<Term>] {
         self.affinity.as_ref().map_or(&[], |a| &a.required_anti)
     }
 
     /// The required affinity terms.
     #[must_use]
-    pub fn required_affinity(&self) -> &[Term] {
+    pub fn required_affinity(&self) -> &[Arc<Term>] {
         self.affinity.as_ref().map_or(&[], |a| &a.required)
     }
 }
@@ -173,17 +175,15 @@ fn affinity(pod: &Pod) -> Option<Box<Affinity>> {
     (!none).then(|| Box::new(terms))
 }
 
-fn parse_term(term: &PodAffinityTerm, pod: &Pod) -> Term {
+fn parse_term(term: &PodAffinityTerm, pod: &Pod) -> Arc<Term> {
     let mut namespaces: BTreeSet<String> = term.namespaces.iter().flatten().cloned().collect();
     if namespaces.is_empty() && term.namespace_selector.is_none() {
         namespaces.insert(pod.metadata.namespace.clone().unwrap_or_default());
     }
-    Term {
-        namespaces,
-        namespace_selector: term.namespace_selector.clone(),
-        selector: term.label_selector.clone(),
-        topology_key: term.topology_key.clone(),
-    }
+    let (namespace_selector, selector) = (term.namespace_selector.clone(), term.label_selector.clone());
+    let topology_key = term.topology_key.clone();
+    let id = format!("{namespaces:?} {namespace_selector:?} {selector:?} {topology_key}").into();
+    Arc::new(Term { id, namespaces, namespace_selector, selector, topology_key })
 }
 
 /// The selector narrowed to pods that share the values of `keys` with these labels (`matchLabelKeys`).

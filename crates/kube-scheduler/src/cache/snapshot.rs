@@ -9,9 +9,16 @@ use std::{
 };
 
 use api_types::k8s_openapi::api::core::v1::Node;
-use component_helpers::labels::Labels;
+use component_helpers::labels::{self, Labels};
+use parking_lot::Mutex;
 
-use super::{catalog::Catalog, node_info::NodeInfo, pod_info::PodInfo};
+use super::{
+    catalog::Catalog,
+    groups::{Group, Groups, HeldTerms, Meaning},
+    node_info::NodeInfo,
+    pod_info::{PodInfo, Term},
+    topology::Column,
+};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 const REGION: &str = "topology.kubernetes.io/region";
@@ -26,8 +33,12 @@ pub struct Snapshot {
     order: Vec<usize>,
     order_is_stale: bool,
     image_nodes: HashMap<String, usize>,
-    affinity_nodes: BTreeSet<usize>,
-    anti_affinity_nodes: BTreeSet<usize>,
+    /// What the pods on nodes say of other pods.
+    pub held: HeldTerms,
+    /// Counted on first use and kept up to date since: what was counted does not show in decisions.
+    groups: Mutex<Groups>,
+    /// By label; made on first use and kept up to date since.
+    columns: Mutex<HashMap<String, Arc<Column>>>,
     /// Pods that wait for room on a node, by its name.
     pub nominated: BTreeMap<String, Vec<Arc<PodInfo>>>,
     /// All other objects.
@@ -65,14 +76,45 @@ impl Snapshot {
         self.order.get(index).and_then(|at| self.slots[*at].as_ref())
     }
 
-    /// Nodes with pods that have terms towards other pods.
-    pub fn nodes_with_affinity(&self) -> impl Iterator<Item = &NodeInfo> {
-        self.affinity_nodes.iter().filter_map(|at| self.slots[*at].as_ref())
+    /// The node in a slot.
+    #[must_use]
+    pub fn at(&self, slot: usize) -> Option<&NodeInfo> {
+        self.slots.get(slot)?.as_ref()
     }
 
-    /// Nodes with pods that forbid other pods.
-    pub fn nodes_with_required_anti_affinity(&self) -> impl Iterator<Item = &NodeInfo> {
-        self.anti_affinity_nodes.iter().filter_map(|at| self.slots[*at].as_ref())
+    /// How many of the meant pods are on each node.
+    #[must_use]
+    pub fn group(&self, meaning: Meaning) -> Arc<Group> {
+        let nodes = self.slots.iter().flatten();
+        self.groups.lock().get(meaning, nodes.flat_map(|node| node.pods.iter().map(|pod| (node.slot, pod))))
+    }
+
+    /// The places that a node label makes.
+    #[must_use]
+    pub fn column(&self, label: &str) -> Arc<Column> {
+        let mut columns = self.columns.lock();
+        if let Some(column) = columns.get(label) {
+            return column.clone();
+        }
+        let mut column = Column::default();
+        for node in self.slots.iter().flatten() {
+            column.set(node.slot, node.label(label));
+        }
+        let column = Arc::new(column);
+        columns.insert(label.to_owned(), column.clone());
+        column
+    }
+
+    /// The namespaces that a term means.
+    #[must_use]
+    pub fn namespaces_of(&self, term: &Term) -> BTreeSet<String> {
+        let mut all = term.namespaces.clone();
+        if let Some(selector) = &term.namespace_selector {
+            let namespaces = self.catalog.namespaces.iter();
+            let picked = namespaces.filter(|(_, n)| labels::matches(selector, n.metadata.labels.as_ref()));
+            all.extend(picked.map(|(name, _)| name.clone()));
+        }
+        all
     }
 
     /// On how many nodes the image is.
@@ -90,52 +132,80 @@ impl Snapshot {
     /// Adds or replaces a node.
     pub fn set_node(&mut self, node: Arc<Node>) {
         let name = node.metadata.name.clone().unwrap_or_default();
-        if let Some(at) = self.by_name.get(&name).copied() {
-            let zone_before = self.slots[at].as_ref().map(zone);
-            self.count_images(at, false);
-            if let Some(info) = &mut self.slots[at] {
-                info.set_node(node);
-                self.order_is_stale |= zone_before != Some(zone(info));
-            }
-            self.count_images(at, true);
-            return;
-        }
-        let info = Some(NodeInfo::new(node));
-        let at = match self.free.pop() {
+        let at = match self.by_name.get(&name).copied() {
             Some(at) => {
-                self.slots[at] = info;
+                self.count_images(at, false);
+                if let Some(info) = &mut self.slots[at] {
+                    let zone_before = zone(info);
+                    info.set_node(node);
+                    self.order_is_stale |= zone_before != zone(info);
+                }
                 at
             }
-            None => {
-                self.slots.push(info);
-                self.slots.len() - 1
-            }
+            None => self.place_node(name, node),
         };
-        self.by_name.insert(name, at);
         self.count_images(at, true);
+        self.label_node(at);
+    }
+
+    fn place_node(&mut self, name: String, node: Arc<Node>) -> usize {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        let mut info = NodeInfo::new(node);
+        info.slot = at;
+        self.slots[at] = Some(info);
+        self.by_name.insert(name, at);
         self.order_is_stale = true;
+        at
     }
 
     /// Removes a node and gives back the pods on it.
     pub fn remove_node(&mut self, name: &str) -> Vec<Arc<PodInfo>> {
-        let Some(at) = self.by_name.remove(name) else { return Vec::new() };
+        let Some(at) = self.by_name.get(name).copied() else { return Vec::new() };
+        let pods = self.slots[at].as_ref().map(|info| info.pods.clone()).unwrap_or_default();
+        for pod in &pods {
+            self.remove_pod(name, &pod.key);
+        }
+        self.by_name.remove(name);
         self.count_images(at, false);
-        self.affinity_nodes.remove(&at);
-        self.anti_affinity_nodes.remove(&at);
+        self.slots[at] = None;
+        self.label_node(at);
         self.free.push(at);
         self.order_is_stale = true;
-        self.slots[at].take().map(|info| info.pods).unwrap_or_default()
+        pods
     }
 
     /// Puts a pod on a node; false where there is no such node.
     pub fn add_pod(&mut self, node: &str, pod: Arc<PodInfo>) -> bool {
-        let changed = self.with_node(node, |info| info.add_pod(pod));
-        changed.is_some()
+        let Some(at) = self.by_name.get(node).copied() else { return false };
+        let Some(info) = &mut self.slots[at] else { return false };
+        self.held.count(at, &pod, 1);
+        self.groups.get_mut().count(at, &pod, 1);
+        info.add_pod(pod);
+        true
     }
 
     /// Takes a pod off a node.
     pub fn remove_pod(&mut self, node: &str, key: &str) -> Option<Arc<PodInfo>> {
-        self.with_node(node, |info| info.remove_pod(key)).flatten()
+        let at = *self.by_name.get(node)?;
+        let pod = self.slots[at].as_mut()?.remove_pod(key)?;
+        self.held.count(at, &pod, -1);
+        self.groups.get_mut().count(at, &pod, -1);
+        Some(pod)
+    }
+
+    /// Brings the places up to date with the labels of the node in the slot.
+    fn label_node(&mut self, at: usize) {
+        let limit = 2 * self.slots.len() + 1000;
+        let columns = self.columns.get_mut();
+        // Values that no node has any more are dropped with their column, which is made anew when it is asked for.
+        columns.retain(|_, column| column.places() <= limit);
+        for (label, column) in columns.iter_mut() {
+            let value = self.slots[at].as_ref().and_then(|info| info.label(label));
+            Arc::make_mut(column).set(at, value);
+        }
     }
 
     /// Brings the order of nodes up to date; call after changes, before a decision.
@@ -145,30 +215,12 @@ impl Snapshot {
         }
     }
 
-    fn with_node<T>(&mut self, node: &str, change: impl FnOnce(&mut NodeInfo) -> T) -> Option<T> {
-        let at = *self.by_name.get(node)?;
-        let info = self.slots[at].as_mut()?;
-        let result = change(info);
-        let (affinity, anti) = (info.has_affinity(), info.has_required_anti_affinity());
-        mark(&mut self.affinity_nodes, at, affinity);
-        mark(&mut self.anti_affinity_nodes, at, anti);
-        Some(result)
-    }
-
     fn count_images(&mut self, at: usize, there: bool) {
         let images = self.slots[at].as_ref().map(|info| info.images.clone()).unwrap_or_default();
         for name in images.keys() {
             let count = self.image_nodes.entry(name.clone()).or_insert(0);
             *count = if there { *count + 1 } else { count.saturating_sub(1) };
         }
-    }
-}
-
-fn mark(set: &mut BTreeSet<usize>, at: usize, member: bool) {
-    if member {
-        set.insert(at);
-    } else {
-        set.remove(&at);
     }
 }
 

@@ -48,8 +48,8 @@ impl Refusal {
 pub struct Diagnosis {
     /// How many nodes there are.
     pub nodes: usize,
-    /// Refusals by node.
-    pub refusals: BTreeMap<String, Refusal>,
+    /// Refusals by the slots of nodes, each node at most once.
+    pub refusals: Vec<(usize, Refusal)>,
     /// What holds for nodes that are not among `refusals`.
     pub others: Option<Refusal>,
     /// A refusal of all nodes before any was looked at.
@@ -79,15 +79,16 @@ impl Diagnosis {
         text
     }
 
-    /// What is known of the node.
+    /// What is known of the node in the slot.
     #[must_use]
-    pub fn of(&self, node: &str) -> Option<&Refusal> {
-        self.refusals.get(node).or(self.others.as_ref()).or(self.before.as_ref())
+    pub fn of(&self, slot: usize) -> Option<&Refusal> {
+        let own = self.refusals.iter().find(|(at, _)| *at == slot).map(|(_, refusal)| refusal);
+        own.or(self.others.as_ref()).or(self.before.as_ref())
     }
 
     fn histogram(&self) -> Vec<String> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for reason in self.refusals.values().flat_map(|refusal| refusal.reasons.iter()) {
+        for reason in self.refusals.iter().flat_map(|(_, refusal)| refusal.reasons.iter()) {
             *counts.entry(reason).or_default() += 1;
         }
         let rest = self.nodes.saturating_sub(self.refusals.len());

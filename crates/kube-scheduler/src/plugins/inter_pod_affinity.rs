@@ -1,16 +1,12 @@
 //! InterPodAffinity: pods that want to be, or must not be, in the same place as other pods. A place is the set of nodes with
 //! the same value of a label.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{borrow::Cow, sync::Arc};
 
 use serde::Deserialize;
 
 use crate::{
-    cache::{NodeInfo, PodInfo, Snapshot, Term},
+    cache::{Column, Group, Meaning, NodeInfo, PodInfo, Snapshot, Term},
     framework::{
         ClusterEvent, Code, ConfigError, Context, CycleState, Descriptor, MAX_SCORE, NodeFilter, NodeScorer, Plugin,
         Point, PreFilter, PreScore, Refusal,
@@ -57,38 +53,58 @@ fn build(args: &serde_json::Value) -> Result<Arc<dyn Plugin>, ConfigError> {
     Ok(Arc::new(InterPodAffinity { args }))
 }
 
-/// A number per place: by label key and value.
+/// A number per place, for each label that makes places.
 #[derive(Clone, Default)]
-struct Places<'a>(BTreeMap<Cow<'a, str>, HashMap<Cow<'a, str>, i64>>);
+struct Places(Vec<Label>);
 
-impl<'a> Places<'a> {
-    fn add(&mut self, key: &'a str, value: &'a str, by: i64) {
-        *self.0.entry(Cow::Borrowed(key)).or_default().entry(Cow::Borrowed(value)).or_default() += by;
+#[derive(Clone)]
+struct Label {
+    key: String,
+    column: Arc<Column>,
+    counts: Vec<i64>,
+    /// Whether any pod was counted, even if the counts cancel out.
+    counted: bool,
+}
+
+impl Places {
+    fn label(&mut self, snapshot: &Snapshot, key: &str) -> &mut Label {
+        let at = self.0.iter().position(|label| label.key == key).unwrap_or_else(|| {
+            let column = snapshot.column(key);
+            self.0.push(Label { key: key.to_owned(), counts: vec![0; column.places()], counted: false, column });
+            self.0.len() - 1
+        });
+        &mut self.0[at]
     }
 
-    /// As [`Self::add`], for names that do not live as long; a place that comes to zero is dropped.
-    fn adjust(&mut self, key: &str, value: &str, by: i64) {
-        let values = self.0.entry(Cow::Owned(key.to_owned())).or_default();
-        let count = values.entry(Cow::Owned(value.to_owned())).or_default();
-        *count += by;
-        if *count == 0 {
-            values.remove(value);
-        }
+    fn add_group(&mut self, snapshot: &Snapshot, key: &str, group: &Group, weight: i64) {
+        let label = self.label(snapshot, key);
+        group.counts().for_each(|(slot, count)| label.add(slot, weight * count));
     }
 
-    fn get(&self, key: &str, value: &str) -> i64 {
-        self.0.get(key).and_then(|values| values.get(value)).copied().unwrap_or(0)
+    fn get(&self, key: &str, node: &NodeInfo) -> i64 {
+        self.0.iter().find(|label| label.key == key).map_or(0, |label| label.on(node))
     }
 
     fn is_empty(&self) -> bool {
-        self.0.values().all(HashMap::is_empty)
+        self.0.iter().all(|label| label.counts.iter().all(|count| *count == 0))
     }
 
     /// Whether the node lies in a place with a number above zero.
     fn covers(&self, node: &NodeInfo) -> bool {
-        self.0
-            .iter()
-            .any(|(key, values)| node.label(key).is_some_and(|value| values.get(value).is_some_and(|n| *n > 0)))
+        self.0.iter().any(|label| label.on(node) > 0)
+    }
+}
+
+impl Label {
+    fn add(&mut self, slot: usize, by: i64) {
+        if let Some(place) = self.column.at(slot) {
+            self.counts[place] += by;
+            self.counted = true;
+        }
+    }
+
+    fn on(&self, node: &NodeInfo) -> i64 {
+        self.column.of(node).map_or(0, |place| self.counts[place])
     }
 }
 
@@ -96,58 +112,44 @@ impl<'a> Places<'a> {
 struct Filter<'a> {
     cx: Context<'a>,
     /// Places of pods that every required affinity term means.
-    wanted: Places<'a>,
+    wanted: Places,
     /// Places of pods that a required anti-affinity term means.
-    unwanted: Places<'a>,
+    unwanted: Places,
     /// Places where a pod forbids this one.
-    forbidden: Places<'a>,
+    forbidden: Places,
 }
 
-fn all_match(terms: &[Term], pod: &PodInfo, snapshot: &Snapshot) -> bool {
+fn all_match(terms: &[Arc<Term>], pod: &PodInfo, snapshot: &Snapshot) -> bool {
     let labels = snapshot.namespace_labels(pod.namespace());
     !terms.is_empty() && terms.iter().all(|term| term.matches(&pod.pod, labels))
 }
 
+/// The pods that all the terms mean.
+fn group(snapshot: &Snapshot, terms: &[Arc<Term>]) -> Arc<Group> {
+    let parts = terms.iter().map(|term| (snapshot.namespaces_of(term), term.selector.clone())).collect();
+    snapshot.group(Meaning { parts, living_only: false })
+}
+
 impl<'a> Filter<'a> {
     fn new(cx: Context<'a>) -> Self {
+        let snapshot = cx.snapshot;
         let mut filter =
             Filter { cx, wanted: Places::default(), unwanted: Places::default(), forbidden: Places::default() };
-        let labels = cx.snapshot.namespace_labels(cx.pod.namespace());
-        for node in cx.snapshot.nodes_with_required_anti_affinity() {
-            for pod in node.pods.iter().filter(|p| !p.required_anti_affinity().is_empty()) {
-                for term in pod.required_anti_affinity().iter().filter(|t| t.matches(&cx.pod.pod, labels)) {
-                    if let Some(value) = node.label(&term.topology_key) {
-                        filter.forbidden.add(&term.topology_key, value, 1);
-                    }
-                }
-            }
+        let labels = snapshot.namespace_labels(cx.pod.namespace());
+        for held in snapshot.held.required_anti.iter().filter(|held| held.term.matches(&cx.pod.pod, labels)) {
+            let label = filter.forbidden.label(snapshot, &held.term.topology_key);
+            held.on().for_each(|(slot, pods, _)| label.add(slot, pods));
         }
-        if !cx.pod.required_affinity().is_empty() || !cx.pod.required_anti_affinity().is_empty() {
-            for node in cx.snapshot.nodes() {
-                filter.count_node(node);
-            }
+        let required = cx.pod.required_affinity();
+        if !required.is_empty() {
+            let group = group(snapshot, required);
+            required.iter().for_each(|term| filter.wanted.add_group(snapshot, &term.topology_key, &group, 1));
+        }
+        for term in cx.pod.required_anti_affinity() {
+            let group = group(snapshot, std::slice::from_ref(term));
+            filter.unwanted.add_group(snapshot, &term.topology_key, &group, 1);
         }
         filter
-    }
-
-    fn count_node(&mut self, node: &'a NodeInfo) {
-        let snapshot = self.cx.snapshot;
-        for pod in &node.pods {
-            if all_match(self.cx.pod.required_affinity(), pod, snapshot) {
-                for term in self.cx.pod.required_affinity() {
-                    if let Some(value) = node.label(&term.topology_key) {
-                        self.wanted.add(&term.topology_key, value, 1);
-                    }
-                }
-            }
-            for term in self.cx.pod.required_anti_affinity() {
-                if let Some(value) = node.label(&term.topology_key)
-                    && term.matches(&pod.pod, snapshot.namespace_labels(pod.namespace()))
-                {
-                    self.unwanted.add(&term.topology_key, value, 1);
-                }
-            }
-        }
     }
 
     /// Counts a pod in (`by` 1) or out (-1) on a dry run.
@@ -156,21 +158,15 @@ impl<'a> Filter<'a> {
         let own = snapshot.namespace_labels(self.cx.pod.namespace());
         let others = snapshot.namespace_labels(pod.namespace());
         for term in pod.required_anti_affinity().iter().filter(|t| t.matches(&self.cx.pod.pod, own)) {
-            if let Some(value) = node.label(&term.topology_key) {
-                self.forbidden.adjust(&term.topology_key, value, by);
-            }
+            self.forbidden.label(snapshot, &term.topology_key).add(node.slot, by);
         }
         if all_match(self.cx.pod.required_affinity(), pod, snapshot) {
             for term in self.cx.pod.required_affinity() {
-                if let Some(value) = node.label(&term.topology_key) {
-                    self.wanted.adjust(&term.topology_key, value, by);
-                }
+                self.wanted.label(snapshot, &term.topology_key).add(node.slot, by);
             }
         }
         for term in self.cx.pod.required_anti_affinity().iter().filter(|t| t.matches(&pod.pod, others)) {
-            if let Some(value) = node.label(&term.topology_key) {
-                self.unwanted.adjust(&term.topology_key, value, by);
-            }
+            self.unwanted.label(snapshot, &term.topology_key).add(node.slot, by);
         }
     }
 
@@ -178,8 +174,10 @@ impl<'a> Filter<'a> {
     fn is_with_wanted(&self, node: &NodeInfo) -> bool {
         let mut there = true;
         for term in self.cx.pod.required_affinity() {
-            let Some(value) = node.label(&term.topology_key) else { return false };
-            there &= self.wanted.get(&term.topology_key, value) > 0;
+            if node.label(&term.topology_key).is_none() {
+                return false;
+            }
+            there &= self.wanted.get(&term.topology_key, node) > 0;
         }
         there || (self.wanted.is_empty() && all_match(self.cx.pod.required_affinity(), self.cx.pod, self.cx.snapshot))
     }
@@ -209,57 +207,44 @@ impl<'a> NodeFilter<'a> for Filter<'a> {
     }
 }
 
-struct Scorer<'a>(Places<'a>);
+struct Scorer(Places);
 
-impl<'a> Scorer<'a> {
-    fn new(args: &Args, cx: Context<'a>) -> Self {
+impl Scorer {
+    /// Adds up what the terms of the pod, and of the pods on nodes, make of each other.
+    fn new(args: &Args, cx: Context<'_>) -> Self {
+        let snapshot = cx.snapshot;
         let mut places = Places::default();
-        let preferring =
-            cx.pod.affinity.as_ref().is_some_and(|a| !a.preferred.is_empty() || !a.preferred_anti.is_empty());
-        if preferring {
-            for node in cx.snapshot.nodes() {
-                node.pods.iter().for_each(|pod| weigh(args, cx, node, pod, &mut places));
+        let own = cx.pod.affinity.as_ref().filter(|a| !a.preferred.is_empty() || !a.preferred_anti.is_empty());
+        if own.is_none() && args.ignore_preferred_terms_of_existing_pods {
+            return Scorer(places);
+        }
+        if let Some(own) = own {
+            let signed = own.preferred.iter().map(|(weight, term)| (*weight, term));
+            for (weight, term) in signed.chain(own.preferred_anti.iter().map(|(weight, term)| (-weight, term))) {
+                let group = group(snapshot, std::slice::from_ref(term));
+                places.add_group(snapshot, &term.topology_key, &group, weight);
             }
-        } else if !args.ignore_preferred_terms_of_existing_pods {
-            for node in cx.snapshot.nodes_with_affinity() {
-                node.pods
-                    .iter()
-                    .filter(|p| p.affinity.is_some())
-                    .for_each(|pod| weigh(args, cx, node, pod, &mut places));
+        }
+        let labels = snapshot.namespace_labels(cx.pod.namespace());
+        if args.hard_pod_affinity_weight > 0 {
+            for held in snapshot.held.required.iter().filter(|held| held.term.matches(&cx.pod.pod, labels)) {
+                let label = places.label(snapshot, &held.term.topology_key);
+                held.on().for_each(|(slot, pods, _)| label.add(slot, pods * args.hard_pod_affinity_weight));
+            }
+        }
+        if !args.ignore_preferred_terms_of_existing_pods {
+            for held in snapshot.held.preferred.iter().filter(|held| held.term.matches(&cx.pod.pod, labels)) {
+                let label = places.label(snapshot, &held.term.topology_key);
+                held.on().for_each(|(slot, _, weight)| label.add(slot, weight));
             }
         }
         Scorer(places)
     }
 }
 
-/// Adds what the terms of the pod, and of the pod that runs on the node, make of each other.
-fn weigh<'a>(args: &Args, cx: Context<'a>, node: &'a NodeInfo, other: &'a PodInfo, places: &mut Places<'a>) {
-    let mut count = |term: &'a Term, meant: &PodInfo, weight: i64| {
-        if let Some(value) = node.label(&term.topology_key)
-            && term.matches(&meant.pod, cx.snapshot.namespace_labels(meant.namespace()))
-        {
-            places.add(&term.topology_key, value, weight);
-        }
-    };
-    if let Some(own) = &cx.pod.affinity {
-        own.preferred.iter().for_each(|(weight, term)| count(term, other, *weight));
-        own.preferred_anti.iter().for_each(|(weight, term)| count(term, other, -weight));
-    }
-    if let Some(theirs) = &other.affinity {
-        if args.hard_pod_affinity_weight > 0 {
-            theirs.required.iter().for_each(|term| count(term, cx.pod, args.hard_pod_affinity_weight));
-        }
-        if !args.ignore_preferred_terms_of_existing_pods {
-            theirs.preferred.iter().for_each(|(weight, term)| count(term, cx.pod, *weight));
-            theirs.preferred_anti.iter().for_each(|(weight, term)| count(term, cx.pod, -weight));
-        }
-    }
-}
-
-impl NodeScorer for Scorer<'_> {
+impl NodeScorer for Scorer {
     fn score(&self, node: &NodeInfo) -> i64 {
-        let places = self.0.0.iter();
-        places.filter_map(|(key, values)| values.get(node.label(key)?)).sum()
+        self.0.0.iter().map(|label| label.on(node)).sum()
     }
 
     fn normalize(&self, scores: &mut [i64], _nodes: &[&NodeInfo]) {
@@ -280,7 +265,7 @@ impl Plugin for InterPodAffinity {
 
     fn pre_score<'a>(&'a self, cx: Context<'a>, _feasible: &[&'a NodeInfo]) -> PreScore<'a> {
         let scorer = Scorer::new(&self.args, cx);
-        if scorer.0.0.is_empty() { PreScore::Skip } else { PreScore::score(scorer) }
+        if scorer.0.0.iter().any(|label| label.counted) { PreScore::score(scorer) } else { PreScore::Skip }
     }
 
     fn hint(&self, pod: &PodInfo, event: &ClusterEvent) -> bool {

@@ -87,9 +87,8 @@ impl DefaultPreemption {
     /// Dry runs over the nodes where fewer pods might help, from a random one on, until there are enough candidates.
     fn candidates(&self, failed: &Failed<'_, '_>) -> (Vec<Candidate>, Diagnosis) {
         let snapshot = failed.cx.snapshot;
-        let helpful =
-            |node: &&NodeInfo| failed.diagnosis.of(node.name()).is_some_and(|r| r.code == Code::Unschedulable);
-        let nodes: Vec<&NodeInfo> = snapshot.nodes().filter(helpful).collect();
+        let helpful = failed.diagnosis.refusals.iter().filter(|(_, refusal)| refusal.code == Code::Unschedulable);
+        let nodes: Vec<&NodeInfo> = helpful.filter_map(|(slot, _)| snapshot.at(*slot)).collect();
         let mut diagnosis = Diagnosis {
             nodes: snapshot.len(),
             others: Some(Refusal::unresolvable("Preemption is not helpful for scheduling")),
@@ -106,7 +105,7 @@ impl DefaultPreemption {
             match victims(failed, node) {
                 Ok(candidate) => found.push(candidate),
                 Err(refusal) => {
-                    diagnosis.refusals.insert(node.name().to_owned(), refusal);
+                    diagnosis.refusals.push((node.slot, refusal));
                 }
             }
             if found.len() >= enough {
@@ -124,10 +123,10 @@ fn ineligible(cx: Context<'_>, diagnosis: &Diagnosis) -> Option<&'static str> {
     }
     let nominated =
         cx.pod.pod.status.as_ref().and_then(|s| s.nominated_node_name.as_deref()).filter(|n| !n.is_empty())?;
-    if diagnosis.of(nominated).is_some_and(|r| r.code == Code::Unresolvable) {
+    let node = cx.snapshot.node(nominated)?;
+    if diagnosis.of(node.slot).is_some_and(|r| r.code == Code::Unresolvable) {
         return None;
     }
-    let node = cx.snapshot.node(nominated)?;
     let leaving = |p: &Arc<PodInfo>| p.is_terminating() && p.priority < cx.pod.priority;
     node.pods.iter().any(leaving).then_some("not eligible due to a terminating pod on the nominated node.")
 }

@@ -1,8 +1,8 @@
 //! The hard constraints: a node may not make its place fuller than the emptiest by more than the skew.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::borrow::Cow;
 
-use super::{Constraint, has_all_labels};
+use super::{Constraint, Counted, visit_counts};
 use crate::{
     cache::{NodeInfo, PodInfo},
     framework::{Code, Context, NodeFilter, Refusal},
@@ -18,42 +18,36 @@ const NO_LABEL: Refusal = Refusal::fixed(
 #[derive(Clone)]
 pub(super) struct Filter<'a> {
     cx: Context<'a>,
-    judged: Vec<Judged<'a>>,
+    judged: Vec<Judged>,
 }
 
 #[derive(Clone)]
-struct Judged<'a> {
-    constraint: Constraint,
-    /// Matching pods by place.
-    counts: HashMap<Cow<'a, str>, i64>,
+struct Judged {
+    counted: Counted,
+    /// Pods that count, by place; none for places that are not in question.
+    counts: Vec<Option<i64>>,
     /// The lowest count of a place; zero where there are fewer places than asked for.
     least: i64,
     /// Whether the pod itself counts: 1 or 0.
     own: i64,
 }
 
-impl Judged<'_> {
+impl Judged {
     fn find_least(&mut self) {
-        let enough = self.counts.len() as i64 >= self.constraint.min_domains;
-        self.least = if enough { self.counts.values().copied().min().unwrap_or(i64::MAX) } else { 0 };
+        let places = self.counts.iter().flatten();
+        let enough = places.clone().count() as i64 >= self.counted.constraint.min_domains;
+        self.least = if enough { places.min().copied().unwrap_or(i64::MAX) } else { 0 };
     }
 }
 
 impl<'a> Filter<'a> {
     pub(super) fn new(cx: Context<'a>, constraints: Vec<Constraint>) -> Self {
-        let mut counts: Vec<HashMap<Cow<'a, str>, i64>> = vec![HashMap::new(); constraints.len()];
-        for node in cx.snapshot.nodes().filter(|node| has_all_labels(node, &constraints)) {
-            for (constraint, counts) in constraints.iter().zip(&mut counts) {
-                if let Some(value) = node.label(&constraint.topology_key)
-                    && constraint.includes(cx.pod, node)
-                {
-                    *counts.entry(Cow::Borrowed(value)).or_default() += constraint.count(cx.pod, node);
-                }
-            }
-        }
-        let judged = constraints.into_iter().zip(counts).map(|(constraint, counts)| {
-            let own = i64::from(constraint.selects(cx.pod));
-            let mut judged = Judged { constraint, counts, least: 0, own };
+        let all: Vec<Counted> = constraints.into_iter().map(|c| Counted::new(cx, c)).collect();
+        let mut counts: Vec<Vec<Option<i64>>> = all.iter().map(|c| vec![None; c.column.places()]).collect();
+        visit_counts(cx, &all, true, &mut |index, place, count| *counts[index][place].get_or_insert(0) += count);
+        let judged = all.into_iter().zip(counts).map(|(counted, counts)| {
+            let own = i64::from(counted.constraint.selects(cx.pod));
+            let mut judged = Judged { counted, counts, least: 0, own };
             judged.find_least();
             judged
         });
@@ -61,15 +55,16 @@ impl<'a> Filter<'a> {
     }
 
     fn adjust(&mut self, pod: &PodInfo, node: &NodeInfo, by: i64) {
-        let complete = self.judged.iter().all(|j| node.label(&j.constraint.topology_key).is_some());
+        let complete = self.judged.iter().all(|j| j.counted.column.of(node).is_some());
         if pod.namespace() != self.cx.pod.namespace() || !complete {
             return;
         }
         for judged in &mut self.judged {
-            if let Some(value) = node.label(&judged.constraint.topology_key)
-                && judged.constraint.selects(pod)
-                && judged.constraint.includes(self.cx.pod, node)
-                && let Some(count) = judged.counts.get_mut(value)
+            let constraint = &judged.counted.constraint;
+            if let Some(place) = judged.counted.column.of(node)
+                && constraint.selects(pod)
+                && constraint.includes(self.cx.pod, node)
+                && let Some(count) = &mut judged.counts[place]
             {
                 *count += by;
                 judged.find_least();
@@ -81,9 +76,9 @@ impl<'a> Filter<'a> {
 impl<'a> NodeFilter<'a> for Filter<'a> {
     fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
         for judged in &self.judged {
-            let Some(value) = node.label(&judged.constraint.topology_key) else { return Err(NO_LABEL) };
-            let here = judged.counts.get(value).copied().unwrap_or(0);
-            if (here + judged.own).saturating_sub(judged.least) > judged.constraint.max_skew {
+            let Some(place) = judged.counted.column.of(node) else { return Err(NO_LABEL) };
+            let here = judged.counts[place].unwrap_or(0);
+            if (here + judged.own).saturating_sub(judged.least) > judged.counted.constraint.max_skew {
                 return Err(SKEW);
             }
         }

@@ -14,7 +14,7 @@ use component_helpers::{labels, node_affinity, taints};
 use serde::Deserialize;
 
 use crate::{
-    cache::{NodeInfo, PodInfo, with_label_keys},
+    cache::{Column, Group, Meaning, NodeInfo, PodInfo, Snapshot, with_label_keys},
     framework::{ClusterEvent, ConfigError, Context, CycleState, Descriptor, Plugin, Point, PreFilter, PreScore},
 };
 
@@ -104,15 +104,74 @@ impl Constraint {
                     .is_none())
     }
 
-    /// How many pods on the node the constraint means. A selector that selects everything counts nothing, as upstream.
-    fn count(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
+    /// Whether pods on every node count, so that no node need be asked.
+    fn includes_all(&self, pod: &PodInfo) -> bool {
+        let Some(spec) = pod.spec() else { return true };
+        let picky =
+            spec.node_selector.as_ref().is_some_and(|s| !s.is_empty()) || node_affinity::required(spec).is_some();
+        !self.honor_taints && (!self.honor_affinity || !picky)
+    }
+
+    /// The pods that count, where any do: a selector that selects everything counts nothing, as upstream.
+    fn group(&self, cx: Context<'_>) -> Option<Arc<Group>> {
         if labels::is_empty(self.selector.as_ref()) {
-            return 0;
+            return None;
         }
-        let counts = |other: &&Arc<PodInfo>| {
-            !other.is_terminating() && other.namespace() == pod.namespace() && self.selects(other)
-        };
-        node.pods.iter().filter(counts).count() as i64
+        let namespaces = [cx.pod.namespace().to_owned()].into();
+        Some(cx.snapshot.group(Meaning { parts: vec![(namespaces, self.selector.clone())], living_only: true }))
+    }
+}
+
+/// A constraint with the places that it is about and the pods that count.
+#[derive(Clone)]
+struct Counted {
+    constraint: Constraint,
+    column: Arc<Column>,
+    group: Option<Arc<Group>>,
+}
+
+impl Counted {
+    fn new(cx: Context<'_>, constraint: Constraint) -> Self {
+        Counted { column: cx.snapshot.column(&constraint.topology_key), group: constraint.group(cx), constraint }
+    }
+
+    /// How many pods that count are on the node.
+    fn on(&self, node: &NodeInfo) -> i64 {
+        self.group.as_ref().map_or(0, |group| group.on(node.slot))
+    }
+}
+
+/// Whether the node has a value for every constraint's label.
+fn has_all_labels(node: &NodeInfo, all: &[Counted]) -> bool {
+    all.iter().all(|c| c.column.of(node).is_some())
+}
+
+/// Calls `visit` with each constraint, its index, a place and a count, for all nodes whose pods count; a place comes with a count of zero
+/// where no pods that count are there.
+fn visit_counts(cx: Context<'_>, all: &[Counted], needs_all_labels: bool, visit: &mut dyn FnMut(usize, usize, i64)) {
+    let nodes = |snapshot: &Snapshot| snapshot.len();
+    let labelled = !needs_all_labels || all.len() == 1 || all.iter().all(|c| c.column.labelled() == nodes(cx.snapshot));
+    if labelled && all.iter().all(|c| c.constraint.includes_all(cx.pod)) {
+        for (index, counted) in all.iter().enumerate() {
+            (0..counted.column.places())
+                .filter(|p| counted.column.is_populated(*p))
+                .for_each(|place| visit(index, place, 0));
+            for (slot, count) in counted.group.iter().flat_map(|group| group.counts()) {
+                if let Some(place) = counted.column.at(slot) {
+                    visit(index, place, count);
+                }
+            }
+        }
+        return;
+    }
+    for node in cx.snapshot.nodes().filter(|node| !needs_all_labels || has_all_labels(node, all)) {
+        for (index, counted) in all.iter().enumerate() {
+            if let Some(place) = counted.column.of(node)
+                && counted.constraint.includes(cx.pod, node)
+            {
+                visit(index, place, counted.on(node));
+            }
+        }
     }
 }
 
@@ -141,11 +200,6 @@ impl PodTopologySpread {
             }
         }
     }
-}
-
-/// Whether the node has a value for every constraint's label.
-fn has_all_labels(node: &NodeInfo, constraints: &[Constraint]) -> bool {
-    constraints.iter().all(|c| node.label(&c.topology_key).is_some())
 }
 
 impl Plugin for PodTopologySpread {

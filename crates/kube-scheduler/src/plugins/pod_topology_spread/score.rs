@@ -1,8 +1,6 @@
 //! The soft constraints: the emptier its places, the better the node.
 
-use std::collections::HashMap;
-
-use super::{Constraint, HOSTNAME, has_all_labels};
+use super::{Constraint, Counted, HOSTNAME, has_all_labels, visit_counts};
 use crate::{
     cache::NodeInfo,
     framework::{Context, MAX_SCORE, NodeScorer},
@@ -11,69 +9,60 @@ use crate::{
 /// What the normalisation takes for a node that lacks a label.
 const IGNORED: i64 = -1;
 
-pub(super) struct Scorer<'a> {
-    cx: Context<'a>,
-    constraints: Vec<Weighted<'a>>,
+pub(super) struct Scorer {
+    all: Vec<Counted>,
+    weights: Vec<Weight>,
     needs_all_labels: bool,
 }
 
-struct Weighted<'a> {
-    constraint: Constraint,
-    /// Matching pods by place, for the places of nodes in question. Not used for single nodes.
-    counts: HashMap<&'a str, i64>,
+struct Weight {
+    /// Pods that count, by place, for the places of nodes in question; none elsewhere. Not used for single nodes.
+    counts: Vec<Option<i64>>,
     /// More places weigh more, so that constraints of few and many places can be added.
     weight: f64,
 }
 
-impl<'a> Scorer<'a> {
+impl Scorer {
     pub(super) fn new(
-        cx: Context<'a>,
+        cx: Context<'_>,
         constraints: Vec<Constraint>,
-        feasible: &[&'a NodeInfo],
+        feasible: &[&NodeInfo],
         needs_all_labels: bool,
     ) -> Self {
-        let counted: Vec<_> =
-            feasible.iter().filter(|n| !needs_all_labels || has_all_labels(n, &constraints)).collect();
-        let mut counts: Vec<HashMap<&'a str, i64>> = vec![HashMap::new(); constraints.len()];
-        for node in &counted {
-            for (constraint, counts) in constraints.iter().zip(&mut counts).filter(|(c, _)| c.topology_key != HOSTNAME)
-            {
-                if let Some(value) = node.label(&constraint.topology_key) {
-                    counts.insert(value, 0);
-                }
-            }
+        let all: Vec<Counted> = constraints.into_iter().map(|c| Counted::new(cx, c)).collect();
+        let complete = |node: &&&NodeInfo| !needs_all_labels || has_all_labels(node, &all);
+        let nodes: Vec<_> = feasible.iter().filter(complete).collect();
+        let mut counts: Vec<Vec<Option<i64>>> = all.iter().map(|c| vec![None; c.column.places()]).collect();
+        for (counted, counts) in all.iter().zip(&mut counts).filter(|(c, _)| c.constraint.topology_key != HOSTNAME) {
+            nodes.iter().filter_map(|node| counted.column.of(node)).for_each(|place| counts[place] = Some(0));
         }
-        for node in cx.snapshot.nodes().filter(|n| !needs_all_labels || has_all_labels(n, &constraints)) {
-            for (constraint, counts) in constraints.iter().zip(&mut counts) {
-                if let Some(count) = node.label(&constraint.topology_key).and_then(|value| counts.get_mut(value))
-                    && constraint.includes(cx.pod, node)
-                {
-                    *count += constraint.count(cx.pod, node);
+        if all.iter().any(|c| c.constraint.topology_key != HOSTNAME) {
+            visit_counts(cx, &all, needs_all_labels, &mut |index, place, count| {
+                if let Some(known) = &mut counts[index][place] {
+                    *known += count;
                 }
-            }
+            });
         }
-        let weighted = constraints.into_iter().zip(counts).map(|(constraint, counts)| {
-            let places = if constraint.topology_key == HOSTNAME { counted.len() } else { counts.len() };
-            Weighted { constraint, counts, weight: ((places + 2) as f64).ln() }
+        let weights = all.iter().zip(counts).map(|(counted, counts)| {
+            let single = counted.constraint.topology_key == HOSTNAME;
+            let places = if single { nodes.len() } else { counts.iter().flatten().count() };
+            Weight { counts, weight: ((places + 2) as f64).ln() }
         });
-        Scorer { cx, constraints: weighted.collect(), needs_all_labels }
+        Scorer { weights: weights.collect(), all, needs_all_labels }
     }
 }
 
-impl NodeScorer for Scorer<'_> {
+impl NodeScorer for Scorer {
     fn score(&self, node: &NodeInfo) -> i64 {
-        if self.needs_all_labels && self.constraints.iter().any(|w| node.label(&w.constraint.topology_key).is_none()) {
+        if self.needs_all_labels && !has_all_labels(node, &self.all) {
             return IGNORED;
         }
         let mut score = 0.0;
-        for weighted in &self.constraints {
-            let Some(value) = node.label(&weighted.constraint.topology_key) else { continue };
-            let count = if weighted.constraint.topology_key == HOSTNAME {
-                weighted.constraint.count(self.cx.pod, node)
-            } else {
-                weighted.counts.get(value).copied().unwrap_or(0)
-            };
-            score += count as f64 * weighted.weight + (weighted.constraint.max_skew - 1) as f64;
+        for (counted, weight) in self.all.iter().zip(&self.weights) {
+            let Some(place) = counted.column.of(node) else { continue };
+            let single = counted.constraint.topology_key == HOSTNAME;
+            let count = if single { counted.on(node) } else { weight.counts[place].unwrap_or(0) };
+            score += count as f64 * weight.weight + (counted.constraint.max_skew - 1) as f64;
         }
         score.round() as i64
     }
