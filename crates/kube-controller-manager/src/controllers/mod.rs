@@ -30,6 +30,7 @@ mod resourcequota;
 mod root_ca;
 mod serviceaccount;
 mod serviceaccount_token;
+mod servicecidr;
 mod statefulset;
 mod tainteviction;
 mod ttlafterfinished;
@@ -170,13 +171,13 @@ pub static ALL: &[Controller] = &[
         "ephemeral-volume-controller",
         ephemeralvolume::start,
     ),
+    controller("service-cidr-controller", "service-cidr-controller", "service-cidrs-controller", servicecidr::start),
 ];
 
 /// Upstream's controllers that do not work here yet; `*` passes over them, naming one is refused.
 pub const MISSING: &[&str] = &[
     "horizontal-pod-autoscaler-controller",
     "legacy-serviceaccount-token-cleaner-controller",
-    "service-cidr-controller",
     "validatingadmissionpolicy-status-controller",
     "device-taint-eviction-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",

@@ -12,7 +12,7 @@ use kube::{
 };
 use parking_lot::Mutex;
 
-use self::cidr::Cidr;
+pub(crate) use self::cidr::Cidr;
 use crate::{Config, context::Context};
 
 struct Allocator {

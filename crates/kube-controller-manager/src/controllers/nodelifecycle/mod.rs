@@ -49,8 +49,9 @@ pub(crate) fn start(context: &Context) -> Result<(), BoxError> {
         loop {
             monitor.pass().await;
             tokio::select! {
-                () = tokio::time::sleep(period) => {}
+                biased;
                 _ = wake.get() => wake.done(&()),
+                () = tokio::time::sleep(period) => {}
             }
         }
     });
