@@ -4,6 +4,7 @@
 //! Invariant: opens no file and no socket; reads no clock (times are arguments).
 
 pub mod apply;
+pub mod cel;
 mod certificates;
 mod checks;
 mod convert;

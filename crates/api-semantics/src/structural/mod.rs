@@ -4,6 +4,7 @@
 mod build;
 mod defaults;
 mod formats;
+mod rules;
 mod strategy;
 mod validate;
 
@@ -19,6 +20,7 @@ pub struct CustomSchema {
     schema: Schema,
     source: Value,
     patterns: validate::Patterns,
+    rules: rules::Rules,
 }
 
 impl CustomSchema {
@@ -29,6 +31,7 @@ impl CustomSchema {
             schema: build::root(source, preserve_unknown_fields || source.is_null()),
             source: source.clone(),
             patterns: validate::Patterns::of(source),
+            rules: rules::Rules::of(source),
         }
     }
 
@@ -42,9 +45,11 @@ impl CustomSchema {
         defaults::apply(object, &self.source);
     }
 
-    /// All that the schema refuses in an object.
-    pub fn validate(&self, object: &Value) -> Vec<FieldError> {
-        validate::check(object, &self.source, &self.patterns)
+    /// All that the schema refuses in an object, or in the change from `old` to it. Rules are looked at when the
+    /// shape is right.
+    pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let errors = validate::check(object, &self.source, &self.patterns);
+        if errors.is_empty() { self.rules.check(object, old, &self.source) } else { errors }
     }
 }
 

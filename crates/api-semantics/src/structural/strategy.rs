@@ -42,7 +42,7 @@ impl Strategy for CustomStrategy {
         let metadata = Field::root(object).get("metadata");
         object_meta::validate(&metadata, self.namespaced, object_meta::dns_subdomain, &mut errors);
         let mut errors = errors.into_vec();
-        errors.extend(self.schema.validate(object));
+        errors.extend(self.schema.validate(object, None));
         errors
     }
 
@@ -52,7 +52,7 @@ impl Strategy for CustomStrategy {
         object_meta::validate_update(&after, &before, &mut errors);
         object_meta::validate(&after, self.namespaced, object_meta::dns_subdomain, &mut errors);
         let mut errors = errors.into_vec();
-        errors.extend(self.schema.validate(new));
+        errors.extend(self.schema.validate(new, Some(old)));
         errors
     }
 

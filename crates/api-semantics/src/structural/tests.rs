@@ -21,7 +21,7 @@ fn widget() -> CustomSchema {
 }
 
 fn errors(spec: Value) -> Vec<String> {
-    widget().validate(&json!({"metadata": {"name": "w"}, "spec": spec})).iter().map(ToString::to_string).collect()
+    widget().validate(&json!({"metadata": {"name": "w"}, "spec": spec}), None).iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -78,5 +78,30 @@ fn without_a_schema_everything_stays() {
     let schema = CustomSchema::new(&Value::Null, false);
     let decoded = json::decode(br#"{"spec":{"a":[1,{"b":null}]}}"#, schema.schema()).expect("decodes");
     assert_eq!(decoded.value, json!({"spec": {"a": [1, {"b": null}]}}));
-    assert!(schema.validate(&decoded.value).is_empty());
+    assert!(schema.validate(&decoded.value, None).is_empty());
+}
+
+#[test]
+fn rules_decide() {
+    let schema = CustomSchema::new(
+        &json!({"type": "object", "properties": {"spec": {"type": "object",
+            "x-kubernetes-validations": [
+                {"rule": "self.min <= self.max", "message": "min above max"},
+                {"rule": "self.max == oldSelf.max", "reason": "FieldValueForbidden", "fieldPath": ".max",
+                 "messageExpression": "'was ' + string(oldSelf.max)"},
+                {"rule": "!oldSelf.hasValue() || oldSelf.value().min <= self.min", "optionalOldSelf": true}],
+            "properties": {"min": {"type": "integer"}, "max": {"type": "integer"}}}}}),
+        false,
+    );
+    let object = |min: i64, max: i64| json!({"spec": {"min": min, "max": max}});
+    let check = |new: Value, old: Option<Value>| -> Vec<String> {
+        schema.validate(&new, old.as_ref()).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(check(object(1, 2), None), Vec::<String>::new());
+    assert_eq!(check(object(3, 2), None), ["spec: Invalid value: \"object\": min above max"]);
+    assert_eq!(check(object(1, 3), Some(object(1, 2))), ["spec.max: Forbidden: was 2"]);
+    assert_eq!(
+        check(object(1, 2), Some(object(2, 2))),
+        ["spec: Invalid value: \"object\": failed rule: !oldSelf.hasValue() || oldSelf.value().min <= self.min"]
+    );
 }

@@ -67,8 +67,11 @@ fn one_schema(schema: &Field, place: Place, errors: &mut Errors) {
         default_value(&default, schema.value(), errors);
     }
     for rule in schema.get("x-kubernetes-validations").items() {
-        if rule.str_of("rule").trim().is_empty() {
+        let source = rule.str_of("rule");
+        if source.trim().is_empty() {
             errors.required(&rule.get("rule"), "rule is not specified");
+        } else if let Err(error) = crate::cel::Expression::compile(source) {
+            errors.invalid(&rule.get("rule"), format!("compilation failed: {error}"));
         }
     }
 }
