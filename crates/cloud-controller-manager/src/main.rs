@@ -1,16 +1,20 @@
 //! `cloud-controller-manager`.
 
-use std::sync::Arc;
+use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use cloud_controller_manager::{local::Ip, options, run};
 use component_base::{flags::Flags, kubeconfig, logging, shutdown};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let flags = Flags::parse_or_exit("cloud-controller-manager", options::TABLE);
     logging::init(flags.int("v"));
     flags.warn_ignored();
-    let options = options::options(&flags)?;
+    shutdown::finish(start(&flags))
+}
+
+fn start(flags: &Flags) -> anyhow::Result<()> {
+    let options = options::options(flags)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         let shutdown = shutdown::on_signal();

@@ -25,3 +25,14 @@ async fn wait_for_signal() {
         _ = interrupt.recv() => {}
     }
 }
+
+/// What `main` returns: an error is one line on standard error, with its causes, and exit code 1.
+pub fn finish(outcome: anyhow::Result<()>) -> std::process::ExitCode {
+    match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! `kube-proxy`.
 
-use std::sync::Arc;
+use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, bail};
 use component_base::{flags::Flags, kubeconfig, logging, shutdown};
@@ -11,11 +11,15 @@ use kube_proxy::{
     sink::{Iptables, PacketFilter},
 };
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let flags = Flags::parse_or_exit("kube-proxy", options::TABLE);
     logging::init(flags.int("v"));
     flags.warn_ignored();
-    let options = options::options(&flags)?;
+    shutdown::finish(start(&flags))
+}
+
+fn start(flags: &Flags) -> anyhow::Result<()> {
+    let options = options::options(flags)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         let sinks = |family: Family| Arc::new(Iptables::new(family)) as Arc<dyn PacketFilter>;

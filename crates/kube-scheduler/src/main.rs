@@ -1,15 +1,21 @@
 //! `kube-scheduler`.
 
+use std::process::ExitCode;
+
 use anyhow::Context;
 use component_base::{flags::Flags, kubeconfig, logging, shutdown};
 use kube_scheduler::{Process, options, run};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let flags = Flags::parse_or_exit("kube-scheduler", options::TABLE);
     logging::init(flags.int("v"));
     flags.warn_ignored();
-    let options = options::options(&flags)?;
-    let process = Process::new(&flags, options.leader)?;
+    shutdown::finish(start(&flags))
+}
+
+fn start(flags: &Flags) -> anyhow::Result<()> {
+    let options = options::options(flags)?;
+    let process = Process::new(flags, options.leader)?;
     // One thread decides, the other reads and writes.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
