@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::spdy::frame::Headers;
@@ -94,7 +94,7 @@ async fn carry(opener: Opener, local: impl Io, port: u16, request: u32) -> Resul
     let said = async {
         let mut text = Vec::new();
         while let Some(bytes) = error.reader.recv().await {
-            text.extend_from_slice(&Bytes::from(bytes));
+            text.extend_from_slice(&bytes);
         }
         text
     };
@@ -109,6 +109,8 @@ async fn carry(opener: Opener, local: impl Io, port: u16, request: u32) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[tokio::test]

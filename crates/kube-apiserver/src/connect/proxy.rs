@@ -53,7 +53,10 @@ fn split_name(text: &str) -> Option<(&str, &str, &str)> {
 #[async_trait]
 impl Endpoint for Proxy {
     async fn serve(&self, mut call: Call) -> Result<Response<Body>> {
-        if call.info.rest.is_empty() && matches!(*call.request.method(), Method::GET | Method::HEAD) {
+        if !call.request.uri().path().ends_with('/')
+            && call.info.rest.is_empty()
+            && matches!(*call.request.method(), Method::GET | Method::HEAD)
+        {
             return redirect(&call);
         }
         let name = call.info.name.clone();

@@ -346,8 +346,11 @@ pub async fn set_context(cx: &Context) -> Result<()> {
     Ok(())
 }
 
+/// An entry (list and name) of a kubeconfig, if one is meant, and the fields inside it.
+type Property = (Option<(String, String)>, Vec<String>);
+
 /// The parts of a property name such as `clusters.my-cluster.server`: the name of an entry may hold dots.
-fn property(config: &Kubeconfig, text: &str) -> Result<(Option<(String, String)>, Vec<String>)> {
+fn property(config: &Kubeconfig, text: &str) -> Result<Property> {
     let (first, rest) = text.split_once('.').unwrap_or((text, ""));
     if !SECTIONS.iter().any(|(s, _)| *s == first) {
         return Ok((None, text.split('.').map(str::to_owned).collect()));

@@ -184,11 +184,7 @@ fn say(cx: &Context, info: &Info, dry_run: DryRun) {
     }
     let kind = info.resource.object_name("");
     let done = if cx.flags.int("grace-period") == 0 || cx.flags.bool("force") { "force deleted" } else { "deleted" };
-    let suffix = match dry_run {
-        DryRun::No => "",
-        DryRun::Client => " (dry run)",
-        DryRun::Server => " (server dry run)",
-    };
+    let suffix = dry_run.suffix();
     out(&format!("{} {:?} {done}{suffix}\n", kind.trim_end_matches('/'), info.name));
 }
 

@@ -82,6 +82,9 @@ enum Fate {
     Refuse(&'static str),
 }
 
+/// Why, and about which pod.
+type Said = (&'static str, String);
+
 /// What the flags allow.
 #[derive(Debug, Clone, Copy)]
 struct Rules {
@@ -101,9 +104,7 @@ fn fate(pod: &Value, rules: Rules, daemonset_exists: bool) -> Fate {
     if owner.is_some_and(|o| o["kind"] == "DaemonSet") && !finished {
         return match (daemonset_exists, rules.ignore_daemonsets, rules.force) {
             (true, true, _) => Fate::LeaveWarned("ignoring DaemonSet-managed Pods"),
-            (true, false, _) => {
-                Fate::Refuse("cannot delete DaemonSet-managed Pods (use --ignore-daemonsets to ignore)")
-            }
+            (true, false, _) => Fate::Refuse("DaemonSet-managed Pods (use --ignore-daemonsets to ignore)"),
             (false, _, true) => Fate::EvictWarned("deleting Pods that declare no controller"),
             (false, _, false) => {
                 Fate::Refuse("cannot delete Pods that declare no controller (use --force to override)")
@@ -115,7 +116,7 @@ fn fate(pod: &Value, rules: Rules, daemonset_exists: bool) -> Fate {
     }
     let emptydir = pod["spec"]["volumes"].as_array().into_iter().flatten().any(|v| v["emptyDir"].is_object());
     if emptydir && !rules.delete_emptydir {
-        return Fate::Refuse("cannot delete Pods with local storage (use --delete-emptydir-data to override)");
+        return Fate::Refuse("Pods with local storage (use --delete-emptydir-data to override)");
     }
     match owner {
         Some(_) if emptydir => Fate::EvictWarned("deleting Pods with local storage"),
@@ -138,7 +139,8 @@ pub async fn drain(cx: &Context) -> Result<()> {
             Ok(()) => Reporter::new(cx, dry_run)?.say(info, &info.object, "drained"),
             Err(error) => {
                 eprintln!("error: unable to drain node {:?} due to error: {error}, continuing command...", info.name);
-                errors.push(error);
+                // Said again at the end, as upstream does, without a word before it.
+                errors.push(Error::Verbatim(error.to_string()));
             }
         }
     }
@@ -161,8 +163,8 @@ async fn drain_node(cx: &Context, node: &Info, dry_run: DryRun) -> Result<()> {
         ignore_daemonsets: cx.flags.bool("ignore-daemonsets"),
         delete_emptydir: cx.flags.bool("delete-emptydir-data"),
     };
-    let (mut evicted, mut refused, mut warned): (Vec<Info>, Vec<(&str, String)>, Vec<(&str, String)>) =
-        (Vec::new(), Vec::new(), Vec::new());
+    let mut evicted: Vec<Info> = Vec::new();
+    let (mut refused, mut warned) = (Vec::<Said>::new(), Vec::<Said>::new());
     for pod in all["items"].as_array().into_iter().flatten() {
         let info = Info::of_item(&pods, pod.clone());
         let place = format!("{}/{}", info.namespace.as_deref().unwrap_or_default(), info.name);
@@ -181,8 +183,11 @@ async fn drain_node(cx: &Context, node: &Info, dry_run: DryRun) -> Result<()> {
     if !refused.is_empty() {
         let said = grouped(&refused);
         match said.as_slice() {
-            [one] => fail!("{one}"),
-            several => fail!("[{}]", several.join(", ")),
+            [one] => fail!("cannot delete {one}"),
+            several => {
+                let each: Vec<String> = several.iter().map(|s| format!("cannot delete {s}")).collect();
+                fail!("[{}]", each.join(", "))
+            }
         }
     }
     if !warned.is_empty() {
@@ -191,7 +196,7 @@ async fn drain_node(cx: &Context, node: &Info, dry_run: DryRun) -> Result<()> {
     evict_all(cx, evicted, dry_run).await
 }
 
-fn grouped(entries: &[(&str, String)]) -> Vec<String> {
+fn grouped(entries: &[Said]) -> Vec<String> {
     let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
     for (why, place) in entries {
         match groups.iter_mut().find(|(w, _)| w == why) {
@@ -224,11 +229,7 @@ async fn evict_all(cx: &Context, pods: Vec<Info>, dry_run: DryRun) -> Result<()>
     let deleting = cx.flags.bool("disable-eviction");
     for pod in &pods {
         let place = format!("{}/{}", pod.namespace.as_deref().unwrap_or_default(), pod.name);
-        out(&format!(
-            "{} pod {place}{}\n",
-            if deleting { "deleting" } else { "evicting" },
-            if dry_run == DryRun::No { "" } else { " (dry run)" }
-        ));
+        out(&format!("{} pod {place}{}\n", if deleting { "deleting" } else { "evicting" }, dry_run.suffix()));
     }
     if dry_run == DryRun::Client {
         return Ok(());
@@ -302,7 +303,8 @@ pub async fn taint(cx: &Context) -> Result<()> {
         fail!("at least one taint update is required");
     }
     let dry_run = DryRun::of(cx)?;
-    let reporter = Reporter::new(cx, dry_run)?;
+    // Upstream does not say that it was a dry run here.
+    let reporter = Reporter::new(cx, DryRun::No)?;
     let (infos, errors) = select::objects(cx, &names, Selection::default()).await?;
     Error::collect(errors)?;
     for info in infos {

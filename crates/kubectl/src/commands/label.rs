@@ -16,6 +16,9 @@ struct Subject {
     done: &'static str,
 }
 
+/// A key with the value to set, or without one to remove.
+type Change<'a> = (&'a str, Option<&'a str>);
+
 /// Runs `label`.
 pub async fn label(cx: &Context) -> Result<()> {
     change(cx, &Subject { field: "labels", one: "label", done: "labeled" }).await
@@ -27,7 +30,7 @@ pub async fn annotate(cx: &Context) -> Result<()> {
 }
 
 /// Words that name objects, `key=value` to set, `key-` to remove.
-fn split<'a>(words: &'a [String], subject: &Subject) -> Result<(Vec<String>, Vec<(&'a str, Option<&'a str>)>)> {
+fn split<'a>(words: &'a [String], subject: &Subject) -> Result<(Vec<String>, Vec<Change<'a>>)> {
     let (mut names, mut changes) = (Vec::new(), Vec::new());
     for word in words {
         match (word.split_once('='), word.strip_suffix('-')) {

@@ -175,7 +175,7 @@ fn names<'a>(pod: &'a Value, key: &str) -> Vec<&'a str> {
 }
 
 /// The container that is meant when none is named: the annotated one, or the first.
-pub fn default_container<'a>(pod: &'a Value, say: bool) -> Option<&'a str> {
+pub fn default_container(pod: &Value, say: bool) -> Option<&str> {
     let containers = names(pod, "containers");
     if let Some(name) = pod["metadata"]["annotations"][DEFAULT_CONTAINER].as_str()
         && containers.contains(&name)

@@ -95,7 +95,7 @@ fn named_port(pod: &Value, name: &str) -> Option<u16> {
 /// The port of the pod behind a port of its service.
 fn service_port(service: &Value, pod: &Value, wanted: &str) -> Result<u16> {
     let ports = service["spec"]["ports"].as_array();
-    let found = ports.into_iter().flatten().find(|p| p["port"].to_string() == wanted || p["name"] == wanted);
+    let found = ports.into_iter().flatten().find(|p| crate::output::plain(&p["port"]) == wanted || p["name"] == wanted);
     let Some(found) = found else {
         fail!(
             "Service {} does not have a service port {wanted}",
@@ -270,7 +270,7 @@ fn allowed(_: &Method, path: &str, host: &str) -> std::result::Result<(), String
     }
     let plain = path.split('?').next().unwrap_or(path);
     let segments: Vec<&str> = plain.split('/').collect();
-    let into_pod = segments.iter().any(|s| *s == "pods") && matches!(segments.last(), Some(&"exec" | &"attach"));
+    let into_pod = segments.contains(&"pods") && matches!(segments.last(), Some(&"exec" | &"attach"));
     if into_pod { Err("Forbidden".to_owned()) } else { Ok(()) }
 }
 

@@ -37,7 +37,8 @@ impl DryRun {
         }
     }
 
-    fn suffix(self) -> &'static str {
+    /// What is said behind a sentence.
+    pub fn suffix(self) -> &'static str {
         match self {
             DryRun::No => "",
             DryRun::Client => " (dry run)",

@@ -77,10 +77,8 @@ pub(crate) fn age(event: &Value) -> String {
     since(first.or_else(|| last(event)))
 }
 
-/// Who reported it: `kubelet, node-1`.
+/// Who reported it.
 fn source(event: &Value) -> String {
     let component = plain(&event["source"]["component"]);
-    let component = if component.is_empty() { plain(&event["reportingComponent"]) } else { component };
-    let host = plain(&event["source"]["host"]);
-    if host.is_empty() { component } else { format!("{component}, {host}") }
+    if component.is_empty() { plain(&event["reportingComponent"]) } else { component }
 }

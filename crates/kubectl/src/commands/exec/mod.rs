@@ -37,7 +37,7 @@ pub async fn exec(cx: &Context) -> Result<()> {
         None => &[],
     };
     if command.is_empty() {
-        return Err(Error::usage("exec", "you must specify at least one command for the container"));
+        fail!("you must specify at least one command for the container");
     }
     let pod = target(cx, before.first()).await?;
     if matches!(pod.object["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
@@ -50,7 +50,11 @@ pub async fn exec(cx: &Context) -> Result<()> {
     for word in command {
         query = query.with("command", word);
     }
-    let container = container(cx, &pod)?;
+    // A name that is none is the server's to refuse.
+    let container = match cx.flags.opt("container") {
+        Some(name) => name.to_owned(),
+        None => container(cx, &pod)?,
+    };
     run_streams(cx, &pod, "exec", query.with("container", container), Wishes::of(cx)).await
 }
 
@@ -122,7 +126,7 @@ fn container(cx: &Context, pod: &Info) -> Result<String> {
             .iter()
             .any(|k| pod.object["spec"][k].as_array().into_iter().flatten().any(|c| c["name"] == name.as_str()));
         if !known {
-            fail!("container {name} not found in pod {}", pod.name);
+            fail!("cannot attach to the container: container {name} not found in pod {}", pod.name);
         }
         return Ok(name);
     }

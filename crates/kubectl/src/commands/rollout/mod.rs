@@ -23,7 +23,7 @@ async fn targets(cx: &Context) -> Result<Vec<Info>> {
         select::objects(cx, cx.args(), Selection { whole_types: true, ..Selection::default() }).await?;
     Error::collect(errors)?;
     if infos.is_empty() {
-        return Err(Error::Plain("no resources found".to_owned()));
+        eprintln!("No resources found in {} namespace.", cx.namespace()?);
     }
     Ok(infos)
 }
