@@ -13,7 +13,7 @@ use kube::{Api, Client, api::PostParams};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::jitter;
+use crate::{backoff::jitter, metrics::set_leader};
 
 /// Who competes for which lease, and the timings.
 #[derive(Clone, Debug)]
@@ -71,11 +71,13 @@ where
     F: FnOnce(CancellationToken) -> Fut,
     Fut: Future<Output = T>,
 {
+    set_leader(&config.name, false);
     let mut candidate = Candidate { api: Api::namespaced(client, &config.namespace), config, seen: None };
     if !candidate.acquire(&shutdown).await {
         return Ok(None);
     }
     tracing::info!(lease = %candidate.config.name, identity = %candidate.config.identity, "became leader");
+    set_leader(&candidate.config.name, true);
     let leading = shutdown.child_token();
     let mut work = Box::pin(lead(leading.clone()));
     let lost = tokio::select! {
@@ -89,6 +91,7 @@ where
     if lost {
         // The work is dropped where it stands: another leader may already act.
         leading.cancel();
+        set_leader(&candidate.config.name, false);
         let LeaderConfig { namespace, name, .. } = candidate.config;
         return Err(LeaderError::Lost { namespace, name });
     }

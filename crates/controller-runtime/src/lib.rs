@@ -18,6 +18,7 @@ mod expectations;
 mod informer;
 mod key;
 mod leader;
+mod metrics;
 pub mod owner;
 mod queue;
 mod runner;

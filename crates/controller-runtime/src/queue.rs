@@ -6,12 +6,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
+
+use crate::metrics::QueueMetrics;
 
 const BASE_DELAY: Duration = Duration::from_millis(5);
 const MAX_DELAY: Duration = Duration::from_secs(1000);
@@ -79,6 +81,8 @@ impl<K: Ord + Clone> State<K> {
 struct Shared<K> {
     state: Mutex<State<K>>,
     changed: Notify,
+    /// Set once workers run on the queue.
+    metrics: OnceLock<QueueMetrics>,
 }
 
 /// A rate-limited, deduplicating queue of keys. Cheap to clone.
@@ -109,12 +113,36 @@ impl<K: Ord + Clone> WorkQueue<K> {
             sequence: 0,
             shut_down: false,
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }))
+        Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), metrics: OnceLock::new() }))
+    }
+
+    /// Reports the queue's metrics under a name from now on.
+    pub(crate) fn report_as(&self, name: &str) {
+        let metrics = self.0.metrics.get_or_init(|| QueueMetrics::new(name));
+        metrics.depth.set(i64::try_from(self.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Reports how long the processing of a key took.
+    pub(crate) fn report_work(&self, duration: Duration) {
+        if let Some(metrics) = self.0.metrics.get() {
+            metrics.work.observe(duration.as_secs_f64());
+        }
+    }
+
+    fn report_depth(&self, state: &State<K>) {
+        if let Some(metrics) = self.0.metrics.get() {
+            metrics.depth.set(i64::try_from(state.ready.len()).unwrap_or(i64::MAX));
+        }
     }
 
     /// Adds a key now.
     pub fn add(&self, key: K) {
-        if self.0.state.lock().add(key) {
+        let mut state = self.0.state.lock();
+        if let Some(metrics) = self.0.metrics.get() {
+            metrics.adds.inc();
+        }
+        if state.add(key) {
+            self.report_depth(&state);
             self.0.changed.notify_one();
         }
     }
@@ -139,6 +167,9 @@ impl<K: Ord + Clone> WorkQueue<K> {
             *failures += 1;
             *failures - 1
         };
+        if let Some(metrics) = self.0.metrics.get() {
+            metrics.retries.inc();
+        }
         let delay = BASE_DELAY.saturating_mul(1u32.checked_shl(failures).unwrap_or(u32::MAX)).min(MAX_DELAY);
         self.add_after(key, delay);
     }
@@ -163,6 +194,7 @@ impl<K: Ord + Clone> WorkQueue<K> {
                 let mut state = self.0.state.lock();
                 state.move_due(Instant::now());
                 if let Some(key) = state.pop() {
+                    self.report_depth(&state);
                     if !state.ready.is_empty() {
                         self.0.changed.notify_one();
                     }

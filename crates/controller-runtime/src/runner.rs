@@ -38,6 +38,7 @@ pub fn run_workers<K, F, Fut>(
     F: Fn(K) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Outcome> + Send + 'static,
 {
+    queue.report_as(name);
     for _ in 0..workers.max(1) {
         let reconcile = reconcile.clone();
         let boxed = Box::new(move |key| reconcile(key).boxed());
@@ -60,10 +61,12 @@ where
         if shutdown.is_cancelled() {
             return;
         }
+        let started = tokio::time::Instant::now();
         let result = match AssertUnwindSafe(async { reconcile(key.clone()).await }).catch_unwind().await {
             Ok(result) => result,
             Err(_) => Err("the reconcile panicked".into()),
         };
+        queue.report_work(started.elapsed());
         match result {
             Ok(Action::Done) => queue.forget(&key),
             Ok(Action::RequeueAfter(delay)) => {

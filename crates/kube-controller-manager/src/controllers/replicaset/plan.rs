@@ -1,6 +1,6 @@
 //! How many pods to create, which to delete, and what the status says. Pure.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 use api_types::k8s_openapi::{
     api::{
@@ -34,11 +34,11 @@ pub(crate) fn scale(active: &[Arc<Pod>], desired: i32, neighbours: impl Fn(&str)
         return Scale { create: (desired - active.len()).min(BURST), delete: Vec::new() };
     }
     let excess = (active.len() - desired).min(BURST);
+    let nodes: BTreeMap<_, _> =
+        active.iter().filter_map(|pod| helpers::node_name(pod)).map(|node| (node, neighbours(node))).collect();
+    let rank = |pod: &Pod| helpers::node_name(pod).and_then(|node| nodes.get(node)).copied().unwrap_or_default();
     let mut ranked = active.to_vec();
-    ranked.sort_by(|a, b| {
-        let rank = |pod: &Pod| helpers::node_name(pod).map_or(0, &neighbours);
-        deletion_order(a, b, rank(a), rank(b), now)
-    });
+    ranked.sort_by(|a, b| deletion_order(a, b, rank(a), rank(b), now));
     ranked.truncate(excess);
     Scale { create: 0, delete: ranked }
 }
