@@ -20,7 +20,8 @@ pub(crate) fn signer_name(field: &Field, errors: &mut Errors) {
     if domain.split('.').count() < 2 {
         errors.invalid(field, "should be a domain with at least two segments separated by dots");
     }
-    for label in domain.split('.') {
+    // The first bad label is enough.
+    if let Some(label) = domain.split('.').find(|l| !names::dns1123_label(l).is_empty()) {
         for message in names::dns1123_label(label) {
             errors.invalid_as(field, domain, format!("validating label {label:?}: {message}"));
         }

@@ -89,7 +89,7 @@ fn render(value: &Value, of: &str) -> Node {
             Kind::List(inner) if !own.is_null() => {
                 Node::List(own.as_array().into_iter().flatten().map(|v| render(v, inner)).collect())
             }
-            _ if member.json.ends_with("Selector") && own.is_object() => selector(own),
+            _ if member.json.to_lowercase().ends_with("selector") && own.is_object() => selector(own),
             _ => Node::Raw(own.clone()),
         };
         out.push((member.go.to_owned(), node));

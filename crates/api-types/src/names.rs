@@ -104,7 +104,11 @@ pub fn qualified_name(text: &str) -> Vec<String> {
             if prefix.is_empty() {
                 errors.push("prefix part must be non-empty".to_owned());
             } else {
-                errors.extend(dns1123_subdomain(prefix).iter().map(|e| format!("prefix part {e}")));
+                // Upstream counts bytes here, characters elsewhere.
+                let long = no_more_than(SUBDOMAIN_MAX, "characters");
+                let messages = dns1123_subdomain(prefix).into_iter();
+                let messages = messages.map(|e| if e == long { no_more_than(SUBDOMAIN_MAX, "bytes") } else { e });
+                errors.extend(messages.map(|e| format!("prefix part {e}")));
             }
             name
         }

@@ -172,7 +172,7 @@ fn divisor(resource: &str, field: &Field, errors: &mut Errors) {
         let listed = if what == "cpu" { "1m and 1" } else { allowed };
         errors.invalid_as(
             field,
-            text,
+            resource,
             format!("only divisor's values {listed} are supported with the {what} resource"),
         );
     }

@@ -35,9 +35,7 @@ pub(crate) fn any_resource_name(name: &str, field: &Field, errors: &mut Errors) 
 
 /// The name of a resource that a container asks for.
 pub(crate) fn resource_name(name: &str, field: &Field, errors: &mut Errors) {
-    if !any_resource_name(name, field, errors) {
-        return;
-    }
+    any_resource_name(name, field, errors);
     if !name.contains('/') {
         if !STANDARD.contains(&name) && !is_huge_pages(name) {
             errors.invalid_as(field, name, "must be a standard resource for containers");

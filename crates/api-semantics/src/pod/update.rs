@@ -132,19 +132,16 @@ fn munge(new: &Value, old: &Value, gated: bool) -> Value {
     }
     if gated {
         crate::defaults::keep(&mut spec, old, "nodeSelector");
-        keep_required_terms(&mut spec, old);
+        keep_node_affinity(&mut spec, old);
     }
     spec
 }
 
-/// While gated, the required node affinity may be narrowed (checked above); the rest of affinity may not change.
-fn keep_required_terms(spec: &mut Value, old: &Value) {
-    let key = "requiredDuringSchedulingIgnoredDuringExecution";
-    let nodes = &old["affinity"]["nodeAffinity"];
-    crate::defaults::within(spec, "affinity.nodeAffinity", |n| crate::defaults::keep(n, nodes, key));
-    if !crate::defaults::has(&spec["affinity"], "nodeAffinity") && !nodes[key].is_null() {
-        let affinity = crate::defaults::ensure(spec, "affinity");
-        crate::defaults::ensure(affinity, "nodeAffinity")[key] = nodes[key].clone();
+/// While gated, node affinity may be narrowed (the required part is checked above); the rest of affinity may not change.
+fn keep_node_affinity(spec: &mut Value, old: &Value) {
+    let before = &old["affinity"];
+    if crate::defaults::has(spec, "affinity") || before.is_object() {
+        crate::defaults::keep(crate::defaults::ensure(spec, "affinity"), before, "nodeAffinity");
     }
 }
 

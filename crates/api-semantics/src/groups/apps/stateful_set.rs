@@ -31,9 +31,12 @@ fn default(set_: &mut Value) {
     set(spec, "replicas", 1);
     set(spec, "revisionHistoryLimit", 10);
     let strategy = ensure(spec, "updateStrategy");
-    set_zero(strategy, "type", "RollingUpdate");
+    if text(strategy, "type").is_empty() {
+        set_zero(strategy, "type", "RollingUpdate");
+        ensure(strategy, "rollingUpdate");
+    }
     if text(strategy, "type") == "RollingUpdate" {
-        set(ensure(strategy, "rollingUpdate"), "partition", 0);
+        crate::defaults::within(strategy, "rollingUpdate", |r| set(r, "partition", 0));
     }
     let retention = ensure(spec, "persistentVolumeClaimRetentionPolicy");
     set_zero(retention, "whenDeleted", "Retain");

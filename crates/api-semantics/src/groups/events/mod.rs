@@ -104,7 +104,12 @@ pub(crate) fn validate_change(new: &Field, old: &Field, names_: &EventFields, er
             let shown = if field.exists() { field } else { Field::at(&empty, field.path().clone()) };
             crate::go::immutable(&shown, &old.get(own), "ObjectReference", errors);
         } else {
-            crate::checks::immutable(&field, &old.get(own), errors);
+            let changed = !crate::checks::same(&field, &old.get(own));
+            if changed && own == "eventTime" {
+                errors.invalid(&field, crate::checks::IMMUTABLE);
+            } else {
+                crate::checks::immutable(&field, &old.get(own), errors);
+            }
         }
     }
 }

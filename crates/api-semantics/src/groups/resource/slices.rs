@@ -96,8 +96,12 @@ fn attributes(device: &Field, errors: &mut Errors) {
 }
 
 pub(super) fn change(new: &Field, old: &Field, errors: &mut Errors) {
-    for name in ["driver", "nodeName", "nodeSelector", "allNodes"] {
-        immutable(&new.get("spec").get(name), &old.get("spec").get(name), errors);
+    immutable(&new.dig("spec.driver"), &old.dig("spec.driver"), errors);
+    for name in ["nodeName", "nodeSelector", "allNodes"] {
+        let (n, o) = (new.get("spec").get(name), old.get("spec").get(name));
+        if !crate::checks::same(&n, &o) {
+            errors.invalid(&n, crate::checks::IMMUTABLE);
+        }
     }
     immutable(&new.dig("spec.pool.name"), &old.dig("spec.pool.name"), errors);
 }

@@ -21,8 +21,9 @@ fn validate(class: &Field, errors: &mut Errors) {
     if provisioner.str().is_empty() {
         errors.required(&provisioner, "");
     } else {
-        for message in names::qualified_name(&provisioner.str().to_lowercase()) {
-            errors.invalid(&provisioner, message);
+        let lowered = provisioner.str().to_lowercase();
+        for message in names::qualified_name(&lowered) {
+            errors.invalid_as(&provisioner, &lowered, message);
         }
     }
     let parameters = class.get("parameters");
