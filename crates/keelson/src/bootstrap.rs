@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const BOOTSTRAPPERS: &str = "system:bootstrappers:keelson:nodes";
 
 /// Applies the objects; repeating it changes nothing.
-pub async fn apply(client: &Client, token: &str) -> Result<()> {
+pub(crate) async fn apply(client: &Client, token: &str) -> Result<()> {
     for object in objects(token)? {
         let kind = object["kind"].as_str().context("kind")?;
         let (group, version) = match object["apiVersion"].as_str().context("apiVersion")?.split_once('/') {

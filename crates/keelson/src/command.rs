@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
 /// Runs `line` (split at spaces; no quoting) and returns its standard output.
-pub async fn run(line: &str) -> Result<String> {
+pub(crate) async fn run(line: &str) -> Result<String> {
     let mut words = line.split_whitespace();
     let program = words.next().context("empty command")?;
     let output = Command::new(program).args(words).output().await.with_context(|| format!("run {program}"))?;
@@ -15,7 +15,7 @@ pub async fn run(line: &str) -> Result<String> {
 }
 
 /// Runs `line` where failure means that there was nothing to do (removing what may be absent).
-pub async fn attempt(line: &str) {
+pub(crate) async fn attempt(line: &str) {
     if let Err(error) = run(line).await {
         tracing::debug!(%error, "ignored");
     }

@@ -13,7 +13,7 @@ use crate::{
 const CAP_SYS_RESOURCE: u32 = 24;
 
 /// Writes the configuration of the node's containerd.
-pub fn write_config(cluster: &Cluster, node: &Node) -> Result<()> {
+pub(crate) fn write_config(cluster: &Cluster, node: &Node) -> Result<()> {
     let dir = cluster.node_dir(node);
     for path in [dir.join("cni/net.d"), dir.join("containerd"), cluster.run_dir().join(&node.name)] {
         fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Creates what is missing.
-pub async fn create(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn create(cluster: &Cluster) -> Result<()> {
     let (bridge, table) = (cluster.bridge(), cluster.routing_table());
     if run(&format!("ip link show {bridge}")).await.is_err() {
         run(&format!("ip link add {bridge} type bridge")).await?;
@@ -52,7 +52,7 @@ async fn create_node(cluster: &Cluster, node: &Node, number: usize) -> Result<()
 
 /// Removes everything that [`create`] made and what the cluster added to it; absent parts are no error. `last` says that no other
 /// cluster needs the host's unreachable ranges.
-pub async fn remove(cluster: &Cluster, last: bool) {
+pub(crate) async fn remove(cluster: &Cluster, last: bool) {
     let (bridge, table) = (cluster.bridge(), cluster.routing_table());
     for (number, node) in cluster.nodes().iter().enumerate() {
         attempt(&format!("ip link delete kl{}n{number}", cluster.index)).await;

@@ -36,7 +36,7 @@ impl Leaf {
 }
 
 /// The component identities of the cluster: kubeconfig name, user, group.
-pub const CLIENTS: [(&str, &str, Option<&str>); 5] = [
+pub(crate) const CLIENTS: [(&str, &str, Option<&str>); 5] = [
     ("admin", "kubernetes-admin", Some("system:masters")),
     ("kube-controller-manager", "system:kube-controller-manager", None),
     ("kube-scheduler", "system:kube-scheduler", None),
@@ -75,7 +75,7 @@ fn leaves(cluster: &Cluster) -> Vec<Leaf> {
 }
 
 /// Makes the files of `pki/` that are missing.
-pub fn create(cluster: &Cluster) -> Result<()> {
+pub(crate) fn create(cluster: &Cluster) -> Result<()> {
     let dir = cluster.pki_dir();
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let issuer = authority(&dir, &cluster.name)?;
@@ -135,7 +135,7 @@ fn issue(dir: &Path, leaf: &Leaf, issuer: &Issuer<'static, KeyPair>) -> Result<(
 }
 
 /// Writes a file that only its owner may read.
-pub fn write_private(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::time::Instant;
 
 /// Runs one step and prints its line. The error is returned, so that the caller stops.
-pub async fn step<T>(title: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn step<T>(title: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
     print!(" • {title} ...");
     let _ = std::io::stdout().flush();
     let start = Instant::now();
