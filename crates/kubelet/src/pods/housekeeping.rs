@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-const PERIOD: Duration = Duration::from_secs(2);
+const PERIOD: Duration = Duration::from_secs(10);
 /// Every so many rounds dead containers are removed.
-const CONTAINER_ROUNDS: u32 = 30;
+const CONTAINER_ROUNDS: u32 = 6;
 
 /// Clears away until shutdown. Starts when all sources of pods have been read: before, every pod looks like nobody's.
 pub(crate) async fn run(agent: Arc<Agent>) {

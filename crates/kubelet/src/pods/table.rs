@@ -175,6 +175,15 @@ impl PodTable {
         self.all().into_iter().filter(|pod| pod.ns() == namespace && pod.pod_name() == name).collect()
     }
 
+    /// Whether another static pod of the same name runs, or comes first of those that wait.
+    pub(crate) fn is_name_taken(&self, pod: &Pod) -> bool {
+        self.entries.lock().iter().any(|(uid, entry)| {
+            let other = entry.mailbox.pod();
+            let same = other.is_static() && other.ns() == pod.ns() && other.pod_name() == pod.pod_name();
+            same && (entry.admitted && uid != pod.pod_uid() || uid.as_str() < pod.pod_uid())
+        })
+    }
+
     /// Looks at all pods.
     pub(crate) fn poke_all(&self) {
         for entry in self.entries.lock().values() {
@@ -254,6 +263,22 @@ mod tests {
         assert!(table.upsert(&first).is_none());
         assert!(table.finished("u").is_some());
         assert!(table.get("u").is_none());
+    }
+
+    #[test]
+    fn one_of_two_static_pods_of_a_name_runs() {
+        let make = |uid: &str| {
+            let mut pod = pod(uid, json!({})).as_ref().clone();
+            pod.metadata.annotations = Some([(crate::pod::SOURCE.to_owned(), "file".to_owned())].into());
+            Arc::new(pod)
+        };
+        let table = PodTable::default();
+        let (a, b) = (make("a"), make("b"));
+        table.upsert(&a);
+        table.upsert(&b);
+        assert!(!table.is_name_taken(&a) && table.is_name_taken(&b));
+        table.admit("b", |_| Ok::<(), ()>(())).unwrap();
+        assert!(table.is_name_taken(&a), "one that runs already is not replaced");
     }
 
     #[test]

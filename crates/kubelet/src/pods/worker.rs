@@ -12,7 +12,6 @@ use crate::runtime::view;
 use crate::spec::{resources, sandbox};
 use crate::volumes;
 use api_types::k8s_openapi::api::core::v1::Pod;
-use controller_runtime::EventType::Warning;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,10 +33,7 @@ pub(super) async fn run(agent: Arc<Agent>, mailbox: Arc<Mailbox>) {
 /// A static pod waits until its predecessor of the same name is gone.
 async fn wait_for_name(agent: &Agent, mailbox: &Mailbox) {
     let pod = mailbox.pod();
-    let taken = || {
-        let same = agent.pods.named(pod.ns(), pod.pod_name());
-        same.iter().any(|other| other.pod_uid() != pod.pod_uid() && other.is_static())
-    };
+    let taken = || agent.pods.is_name_taken(&pod);
     while pod.is_static() && taken() && !mailbox.must_stop() {
         tokio::time::sleep(RETRY).await;
     }
@@ -60,7 +56,6 @@ async fn syncing(agent: &Agent, mailbox: &Mailbox, memory: &mut Memory) {
             Ok(Pass::Again(wait)) => wait,
             Err(error) => {
                 tracing::warn!(pod = %pod.key(), %error, "could not sync the pod");
-                agent.events.pod(&pod, Warning, "FailedSync", &format!("error determining status: {error}"));
                 SYNC_RETRY
             }
         };
