@@ -1,8 +1,5 @@
 //! LimitRanger: default requests and limits, and bounds on them, from the `LimitRange` objects of a namespace.
 
-use std::collections::BTreeMap;
-
-use api_types::Quantity;
 use apiserver::{
     admission::{Attributes, Operation, Plugin},
     error::Result,
@@ -11,11 +8,10 @@ use apiserver::{
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
+use super::amounts::{self, Amounts};
 use crate::cell::CoreCell;
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
-
-type Amounts = BTreeMap<String, Quantity>;
 
 pub(super) struct LimitRanger(pub(super) CoreCell);
 
@@ -67,11 +63,6 @@ fn items(range: &Value) -> impl Iterator<Item = &Value> {
     range.pointer("/spec/limits").and_then(Value::as_array).into_iter().flatten()
 }
 
-fn amounts(value: Option<&Value>) -> Amounts {
-    let entries = value.and_then(Value::as_object).into_iter().flatten();
-    entries.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.parse().ok()?))).collect()
-}
-
 // === defaults ===
 
 fn set_defaults(pod: &mut Value, range: &Value) {
@@ -110,45 +101,24 @@ fn fill(container: &mut Value, field: &str, defaults: Option<&Value>) -> Vec<Str
 
 // === bounds ===
 
-fn resources(container: &Value, field: &str) -> Amounts {
-    amounts(container.pointer(&format!("/resources/{field}")))
-}
-
-fn containers<'a>(pod: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
-    pod.pointer(&format!("/spec/{list}")).and_then(Value::as_array).into_iter().flatten()
-}
-
 fn check_containers(limit: &Value, pod: &Value, errors: &mut Vec<String>) {
-    for container in containers(pod, "containers").chain(containers(pod, "initContainers")) {
-        check(limit, "Container", &resources(container, "requests"), &resources(container, "limits"), errors);
+    for container in amounts::containers(pod, "containers").chain(amounts::containers(pod, "initContainers")) {
+        check(
+            limit,
+            "Container",
+            &amounts::of_container(container, "requests"),
+            &amounts::of_container(container, "limits"),
+            errors,
+        );
     }
 }
 
 fn check_pod(limit: &Value, pod: &Value, errors: &mut Vec<String>) {
-    check(limit, "Pod", &pod_amounts(pod, "requests"), &pod_amounts(pod, "limits"), errors);
-}
-
-/// What a pod takes: the sum of its containers, or what the greatest init container takes.
-fn pod_amounts(pod: &Value, field: &str) -> Amounts {
-    let mut sum = Amounts::new();
-    for container in containers(pod, "containers") {
-        for (name, amount) in resources(container, field) {
-            *sum.entry(name).or_default() += amount;
-        }
-    }
-    for container in containers(pod, "initContainers") {
-        for (name, amount) in resources(container, field) {
-            let slot = sum.entry(name).or_default();
-            if amount > *slot {
-                *slot = amount;
-            }
-        }
-    }
-    sum
+    check(limit, "Pod", &amounts::of_pod(pod, "requests"), &amounts::of_pod(pod, "limits"), errors);
 }
 
 fn check(limit: &Value, kind: &str, requests: &Amounts, limits: &Amounts, errors: &mut Vec<String>) {
-    for (name, bound) in amounts(limit.get("min")) {
+    for (name, bound) in amounts::read(limit.get("min")) {
         let text = format!("minimum {name} usage per {kind} is {bound}");
         match (requests.get(&name), limits.get(&name)) {
             (None, _) => errors.push(format!("{text}.  No request is specified")),
@@ -157,7 +127,7 @@ fn check(limit: &Value, kind: &str, requests: &Amounts, limits: &Amounts, errors
             _ => {}
         }
     }
-    for (name, bound) in amounts(limit.get("max")) {
+    for (name, bound) in amounts::read(limit.get("max")) {
         let text = format!("maximum {name} usage per {kind} is {bound}");
         match (requests.get(&name), limits.get(&name)) {
             (_, None) => errors.push(format!("{text}.  No limit is specified")),
@@ -166,7 +136,7 @@ fn check(limit: &Value, kind: &str, requests: &Amounts, limits: &Amounts, errors
             _ => {}
         }
     }
-    for (name, bound) in amounts(limit.get("maxLimitRequestRatio")) {
+    for (name, bound) in amounts::read(limit.get("maxLimitRequestRatio")) {
         let text = format!("{name} max limit to request ratio per {kind} is {bound}");
         match (requests.get(&name), limits.get(&name)) {
             (None, _) => errors.push(format!("{text}, but no request is specified or request is 0")),
@@ -185,14 +155,14 @@ fn check(limit: &Value, kind: &str, requests: &Amounts, limits: &Amounts, errors
 }
 
 fn check_claim(limit: &Value, claim: &Value, errors: &mut Vec<String>) {
-    let requests = amounts(claim.pointer("/spec/resources/requests"));
+    let requests = amounts::read(claim.pointer("/spec/resources/requests"));
     let Some(request) = requests.get("storage") else { return };
-    if let Some(bound) = amounts(limit.get("min")).get("storage")
+    if let Some(bound) = amounts::read(limit.get("min")).get("storage")
         && request < bound
     {
         errors.push(format!("minimum storage usage per PersistentVolumeClaim is {bound}, but request is {request}"));
     }
-    if let Some(bound) = amounts(limit.get("max")).get("storage")
+    if let Some(bound) = amounts::read(limit.get("max")).get("storage")
         && request > bound
     {
         errors.push(format!("maximum storage usage per PersistentVolumeClaim is {bound}, but request is {request}"));

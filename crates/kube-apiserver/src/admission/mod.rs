@@ -1,5 +1,6 @@
 //! The admission plugins: one row each, in the order in which they run.
 
+mod amounts;
 mod certificates;
 mod claim_resize;
 mod default_class;
@@ -9,6 +10,7 @@ mod node_restriction;
 mod pod_security;
 mod priority;
 mod rbac_escalation;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage_in_use;
@@ -23,7 +25,7 @@ use apiserver::admission::Plugin;
 use crate::{cell::CoreCell, config::Config};
 
 /// Plugins that upstream has and that are not there yet; naming them to be disabled is fine.
-const ABSENT: [&str; 25] = [
+const ABSENT: [&str; 24] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
@@ -46,7 +48,6 @@ const ABSENT: [&str; 25] = [
     "PodResizeValidator",
     "PodTolerationRestriction",
     "PodTopologyLabels",
-    "ResourceQuota",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
 ];
@@ -92,5 +93,7 @@ fn table(config: &Config, core: &CoreCell) -> Vec<(Arc<dyn Plugin>, bool)> {
         (Arc::new(certificates::SubjectRestriction), true),
         (Arc::new(default_class::DefaultClass::ingress(core.clone())), true),
         (Arc::new(tolerations::DefaultTolerationSeconds::new(config)), true),
+        // Last: what it charges, nobody else refuses.
+        (Arc::new(resource_quota::ResourceQuota(core.clone())), true),
     ]
 }

@@ -1,0 +1,142 @@
+//! ResourceQuota: what is created in a namespace fits in its quotas, and is charged to them before it is stored.
+//!
+//! Charging is a compare-and-swap on the quota's status: two creations can't both take the last of it. A creation that fails
+//! later leaves its charge behind; the quota controller counts again.
+
+mod usage;
+
+use api_semantics::Part;
+use api_types::Quantity;
+use apiserver::{
+    admission::{Attributes, Operation, Plugin},
+    error::{Error, Result},
+    meta,
+    registry::{Change, Create, Writer},
+};
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::amounts::{self, Amounts};
+use crate::cell::CoreCell;
+
+pub(super) struct ResourceQuota(pub(super) CoreCell);
+
+#[async_trait]
+impl Plugin for ResourceQuota {
+    fn name(&self) -> &'static str {
+        "ResourceQuota"
+    }
+
+    fn wants(&self, attributes: &Attributes<'_>) -> bool {
+        if !attributes.resource.namespaced {
+            return false;
+        }
+        match attributes.operation {
+            Operation::Create => attributes.subresource.is_empty(),
+            Operation::Update => {
+                attributes.is("", "services")
+                    || attributes.is("", "persistentvolumeclaims")
+                    || (attributes.resource.plural == "pods" && attributes.subresource == "resize")
+            }
+            _ => false,
+        }
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>, object: &Value) -> Result<()> {
+        let quotas = self.0.list("", "resourcequotas", attributes.namespace)?;
+        let mut charges = Vec::new();
+        for quota in &quotas {
+            if !usage::in_scope(quota, attributes.resource, object) {
+                continue;
+            }
+            let limited = amounts::read(quota.pointer("/spec/hard"));
+            let delta = delta(attributes, object, &limited);
+            if attributes.operation == Operation::Create {
+                let missing = usage::missing(attributes.resource, object, &limited);
+                if !missing.is_empty() {
+                    let why = format!("failed quota: {}: must specify {}", meta::name(quota), missing.join("; "));
+                    return Err(attributes.forbidden(&why));
+                }
+            }
+            if !delta.is_empty() {
+                charged(attributes, quota, &delta)?;
+                charges.push((quota, delta));
+            }
+        }
+        for (quota, delta) in charges.into_iter().filter(|_| !attributes.dry_run) {
+            self.charge(attributes, quota, &delta).await?;
+        }
+        Ok(())
+    }
+}
+
+impl ResourceQuota {
+    async fn charge(&self, attributes: &Attributes<'_>, quota: &Value, delta: &Amounts) -> Result<()> {
+        let resource = self.0.resource("", "resourcequotas")?;
+        let change = Change {
+            part: Part::Status,
+            subresource: "status",
+            make: Box::new(|quota| {
+                let quota = quota.ok_or_else(|| Error::not_found("", "resourcequotas", ""))?;
+                charged(attributes, quota, delta)
+            }),
+            keeps_owners: true,
+            create: Create::Never,
+        };
+        let (namespace, name) = (meta::namespace(quota), meta::name(quota));
+        match self.0.core()?.registry.update(&resource, namespace, name, &change, &Writer::system()).await {
+            // A quota that went away limits nothing.
+            Err(e) if e.is_not_found() => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+}
+
+/// What this write adds to each of the limited names.
+fn delta(attributes: &Attributes<'_>, object: &Value, limited: &Amounts) -> Amounts {
+    let mut usage = usage::of(attributes.resource, object);
+    if attributes.operation == Operation::Update
+        && let Some(old) = attributes.old
+    {
+        for (name, amount) in usage::of(attributes.resource, old) {
+            *usage.entry(name).or_default() -= amount;
+        }
+    }
+    usage.retain(|name, amount| limited.contains_key(name) && !amount.is_zero());
+    usage
+}
+
+/// The quota after the charge; or 403.
+fn charged(attributes: &Attributes<'_>, quota: &Value, delta: &Amounts) -> Result<Value> {
+    let name = meta::name(quota);
+    let (hard, used) = (amounts::read(quota.pointer("/status/hard")), amounts::read(quota.pointer("/status/used")));
+    let unknown: Vec<&str> = delta.keys().filter(|n| !used.contains_key(*n)).map(String::as_str).collect();
+    if !unknown.is_empty() {
+        let why = format!("status unknown for quota: {name}, resources: {}", unknown.join(","));
+        return Err(attributes.forbidden(&why));
+    }
+    let mut exceeded = Vec::new();
+    let mut charged = quota.clone();
+    for (resource, amount) in delta {
+        let now = used.get(resource).cloned().unwrap_or_default();
+        let mut then = now.clone();
+        then += amount.clone();
+        // Giving back is always fine, even above the limit.
+        if !amount.is_negative() && hard.get(resource).is_some_and(|hard| then > *hard) {
+            exceeded.push(resource);
+        }
+        meta::map_mut(&mut charged, "status");
+        meta::map_mut(&mut charged["status"], "used").insert(resource.clone(), then.to_string().into());
+    }
+    if exceeded.is_empty() {
+        return Ok(charged);
+    }
+    let show = |amounts: &Amounts| {
+        let none = Quantity::default();
+        let texts = exceeded.iter().map(|name| format!("{name}={}", amounts.get(*name).unwrap_or(&none)));
+        texts.collect::<Vec<_>>().join(",")
+    };
+    let why =
+        format!("exceeded quota: {name}, requested: {}, used: {}, limited: {}", show(delta), show(&used), show(&hard));
+    Err(attributes.forbidden(&why))
+}
