@@ -14,8 +14,10 @@ fn quantity(text: String) -> Quantity {
     Quantity(text)
 }
 
+/// Whole KiB in the form that the API server stores: one that differs in form alone would be sent again and again.
 fn kib(bytes: u64) -> Quantity {
-    quantity(format!("{}Ki", bytes / 1024))
+    let bytes = i64::try_from(bytes / 1024 * 1024).unwrap_or(i64::MAX);
+    quantity(api_types::Quantity::from_units(bytes, api_types::quantity::Format::BinarySi).to_string())
 }
 
 fn reserved(config: &Config, name: &str) -> u64 {
@@ -74,9 +76,9 @@ mod tests {
         let machine = Machine { cpus: 2, memory: 4 << 30, ..Machine::default() };
         let disk = FsUsage { capacity: 10 << 30, ..FsUsage::default() };
         let out = allocatable(&config, &machine, &disk);
-        assert_eq!((out["cpu"].0.as_str(), out["memory"].0.as_str()), ("1500m", "3043328Ki"));
+        assert_eq!((out["cpu"].0.as_str(), out["memory"].0.as_str()), ("1500m", "2972Mi"));
         assert_eq!(out["ephemeral-storage"].0, "9663676416");
-        assert_eq!(capacity(&config, &machine, &disk)["memory"].0, "4194304Ki");
+        assert_eq!(capacity(&config, &machine, &disk)["memory"].0, "4Gi");
         assert_eq!(allocatable_amounts(&config, &machine)["cpu"], 1500);
     }
 }

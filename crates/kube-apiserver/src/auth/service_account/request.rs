@@ -195,9 +195,9 @@ fn check_uid(
 fn validate(name: &str, seconds: i64) -> Result<(), ApiError> {
     let path = Path::new("spec").child("expirationSeconds");
     let error = if seconds < MIN_SECONDS {
-        FieldError::invalid(&path, &Value::from(seconds), "may not specify a duration less than 10 minutes")
+        FieldError::invalid(&path, seconds, "may not specify a duration less than 10 minutes")
     } else if seconds > MAX_SECONDS {
-        FieldError::invalid(&path, &Value::from(seconds), "may not specify a duration larger than 2^32 seconds")
+        FieldError::invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds")
     } else {
         return Ok(());
     };
