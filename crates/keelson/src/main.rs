@@ -84,10 +84,10 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<()> {
     match command {
-        Command::Status => return status(),
+        Command::Status => status(),
         Command::Kubeconfig(name) => {
             println!("{}", state::find(&name.name)?.admin_kubeconfig().display());
-            return Ok(());
+            Ok(())
         }
         _ if !nix::unistd::geteuid().is_root() => bail!("network namespaces and containers need root: use sudo"),
         Command::Up(args) => up_command(args).await,

@@ -211,7 +211,7 @@ fn service_port(service: &Value, wanted: &str) -> Option<String> {
     if let Some(named) = ports.iter().find(|p| text(p, "/name") == wanted) {
         return Some(name(named));
     }
-    let by_number = ports.iter().find(|p| p["port"].to_string() == wanted);
+    let by_number = ports.iter().find(|p| p["port"].as_u64().is_some_and(|n| wanted.parse() == Ok(n)));
     by_number.map(name)
 }
 
