@@ -7,13 +7,18 @@ use kubelet::options::{self, Startup};
 use kubelet::rotation::Rotating;
 use kubelet::runtime::CriRuntime;
 use kubelet::{Config, certs};
+use std::process::ExitCode;
 use std::sync::Arc;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let flags = Flags::parse_or_exit("kubelet", options::TABLE);
     logging::init(flags.int("v"));
     flags.warn_ignored();
-    let (config, startup) = options::load(&flags)?;
+    shutdown::finish(start(&flags))
+}
+
+fn start(flags: &Flags) -> anyhow::Result<()> {
+    let (config, startup) = options::load(flags)?;
     // Two threads are plenty for a client of two APIs; few blocking ones keep the memory small.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
