@@ -37,8 +37,6 @@ pub struct Client {
     headers: HeaderMap,
     timeout: Option<Duration>,
     warned: RefCell<BTreeSet<String>>,
-    /// Whether the server sent a warning.
-    pub has_warned: std::cell::Cell<bool>,
 }
 
 /// The query of a request.
@@ -69,9 +67,11 @@ impl Query {
         self.with(key, value)
     }
 
-    /// The path with this query.
+    /// The path with this query, its parameters in the order of their names.
     pub fn on(&self, path: &str) -> String {
-        let pairs: Vec<String> = self.0.iter().map(|(k, v)| format!("{k}={}", percent_encode(v))).collect();
+        let mut sorted = self.0.clone();
+        sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        let pairs: Vec<String> = sorted.iter().map(|(k, v)| format!("{k}={}", percent_encode(v))).collect();
         if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
     }
 }
@@ -114,7 +114,6 @@ impl Client {
             headers: identity_headers(settings)?,
             timeout: timeout.filter(|t| !t.is_zero()),
             warned: RefCell::default(),
-            has_warned: std::cell::Cell::new(false),
         })
     }
 
@@ -196,12 +195,16 @@ impl Client {
         parse(&self.read(response).await?)
     }
 
+    /// How many different warnings the server has sent.
+    pub fn warnings(&self) -> usize {
+        self.warned.borrow().len()
+    }
+
     fn print_warnings(&self, headers: &HeaderMap) {
         for text in headers.get_all(http::header::WARNING).iter().filter_map(|v| v.to_str().ok()) {
             // 299 - "text"
             let Some((_, quoted)) = text.split_once('"') else { continue };
             let text = quoted.strip_suffix('"').unwrap_or(quoted).replace("\\\"", "\"").replace("\\\\", "\\");
-            self.has_warned.set(true);
             if self.warned.borrow_mut().insert(text.clone()) {
                 eprintln!("Warning: {text}");
             }

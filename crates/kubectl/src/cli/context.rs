@@ -62,6 +62,15 @@ impl Context {
         Ok(self.client.get_or_init(|| client))
     }
 
+    /// `--warnings-as-errors`: a command that the server warned about fails.
+    pub fn check_warnings(&self) -> Result<()> {
+        let warned = self.client.get().map_or(0, Client::warnings);
+        if warned == 0 || !self.flags.bool("warnings-as-errors") {
+            return Ok(());
+        }
+        Err(Error::Plain(format!("{warned} warning{} received", if warned == 1 { "" } else { "s" })))
+    }
+
     /// The namespace that the flags or the context name, or `default`.
     pub fn namespace(&self) -> Result<String> {
         if let Some(namespace) = self.flags.opt("namespace") {

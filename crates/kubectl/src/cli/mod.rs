@@ -15,6 +15,28 @@ use flags::{Flag, Parsed};
 
 const COMMANDS: &str = include_str!("commands.txt");
 
+/// Flags of upstream that would change what is done, and cannot be honoured here: giving them another value than their default is
+/// an error. Flags about logs, profiles and connections' compression have no meaning here and are accepted.
+const UNSUPPORTED: &[&str] = &[
+    "accept-hosts",
+    "accept-paths",
+    "allow-missing-template-keys",
+    "append-server-path",
+    "disable-filter",
+    "exec-interactive-mode",
+    "exec-provide-cluster-info",
+    "match-server-version",
+    "profile",
+    "reject-methods",
+    "reject-paths",
+    "resolve",
+    "server-print",
+    "skip-wait-for-delete-timeout",
+    "sum",
+    "windows-line-endings",
+    "www-prefix",
+];
+
 /// What the table says about one command.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -140,8 +162,15 @@ pub async fn run(argv: Vec<String>) -> Result<()> {
     }
     let parsed = Parsed::parse(&flags, &rest)
         .map_err(|message| Error::Plain(format!("{message}\nSee 'kubectl {} --help' for usage.", spec.path)))?;
+    if let Some(flag) = flags.iter().find(|f| UNSUPPORTED.contains(&f.name) && parsed.text(f.name) != f.default) {
+        return Err(Error::Plain(format!("--{} is not supported by this kubectl", flag.name)));
+    }
     match table::run_of(spec.path) {
-        Some(run) => run(&Context::new(spec.path, parsed)).await,
+        Some(run) => {
+            let context = Context::new(spec.path, parsed);
+            run(&context).await?;
+            context.check_warnings()
+        }
         None if children(&specs, spec.path).next().is_some() => group(&specs, spec, &parsed),
         None => Err(Error::Plain(format!("kubectl {} is not supported by this kubectl", spec.path))),
     }

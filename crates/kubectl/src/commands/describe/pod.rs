@@ -405,16 +405,16 @@ mod tests {
               IP:  10.1.0.1
             Containers:
               c:
-                Container ID:  x://1
-                Image:         i
-                Image ID:      
-                Port:          80/TCP
-                Host Port:     0/TCP
-                State:         Waiting
-                  Reason:      CrashLoopBackOff
-                Ready:         True
-                Restart Count: 2
-                Liveness:      http-get http://:80/ delay=0s timeout=1s period=10s #success=1 #failure=3
+                Container ID:   x://1
+                Image:          i
+                Image ID:       
+                Port:           80/TCP
+                Host Port:      0/TCP
+                State:          Waiting
+                  Reason:       CrashLoopBackOff
+                Ready:          True
+                Restart Count:  2
+                Liveness:       http-get http://:80/ delay=0s timeout=1s period=10s #success=1 #failure=3
                 Environment:
                   A:  b
                 Mounts:
