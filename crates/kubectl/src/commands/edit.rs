@@ -175,8 +175,11 @@ async fn would_be(cx: &Context, info: &Info, live: Option<&Value>) -> Result<Val
         let query = query.with_opt("force", cx.flags.bool("force-conflicts").then_some("true"));
         return info.patch(cx, PatchKind::Apply, &info.object, "", &query).await;
     }
-    // The annotation itself would always differ; upstream leaves it out here.
-    let modified = info.object.clone();
+    // Without the annotation of what was applied: it would always differ.
+    let mut modified = info.object.clone();
+    if !modified["metadata"]["annotations"].is_object() {
+        modified["metadata"]["annotations"] = json!({});
+    }
     let Some(live) = live else {
         let path = query.on(&info.resource.path(info.namespace.as_deref()));
         return cx.client()?.change(Method::POST, &path, JSON, &modified).await;
