@@ -1,5 +1,6 @@
 //! Structural schemas (upstream: `apiextensions-apiserver/pkg/apiserver/schema` and its validation).
 
+use api_types::{FieldError, FieldErrorKind};
 use serde_json::Value;
 
 use crate::field::{Errors, Field};
@@ -8,7 +9,7 @@ const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "st
 const LIST_TYPES: [&str; 3] = ["atomic", "set", "map"];
 
 /// Where a schema stands, which decides the words for a missing type.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Place {
     Root,
     Field,
@@ -38,7 +39,7 @@ fn one_schema(schema: &Field, place: Place, errors: &mut Errors) {
     let kind = schema.str_of("type");
     lists(schema, kind, errors);
     let items = schema.get("items");
-    if kind == "array" && !items.exists() {
+    if kind == "array" && !items.value().is_object() {
         errors.required(&items, "must be specified");
     }
     if schema.get("uniqueItems").bool() {
@@ -91,7 +92,7 @@ fn types(schema: &Field, place: Place, errors: &mut Errors) {
         Place::Item => "must not be empty for specified array items",
     };
     // Unknown fields of any type are the one case without a type.
-    let open = schema.bool_of("x-kubernetes-preserve-unknown-fields") && place != Place::Root;
+    let open = schema.bool_of("x-kubernetes-preserve-unknown-fields");
     if !int_or_string && !open {
         errors.required(&kind, words);
     }
@@ -136,13 +137,17 @@ fn default_value(default: &Field, schema: &Value, errors: &mut Errors) {
     };
     let fits = wanted.is_empty() || wanted == actual || (wanted == "number" && actual == "integer");
     if !fits {
-        errors.invalid_as(default, actual, format!(" in body must be of type {wanted}: {:?}", actual));
+        errors.push(FieldError {
+            kind: FieldErrorKind::TypeInvalid,
+            field: default.path().clone(),
+            message: format!("Invalid value: {actual:?}:  in body must be of type {wanted}: {actual:?}"),
+        });
     }
     let choices = schema["enum"].as_array().cloned().unwrap_or_default();
     if !choices.is_empty() && !choices.contains(value) {
         let words: Vec<String> =
             choices.iter().map(|c| c.as_str().map_or_else(|| c.to_string(), str::to_owned)).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        errors.push(api_types::FieldError::not_supported(default.path(), value, &words));
+        errors.push(FieldError::not_supported(default.path(), value, &words));
     }
 }

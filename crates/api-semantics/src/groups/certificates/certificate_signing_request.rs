@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::defaults::{drop_key, ensure, keep};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, empty_status};
-use crate::object_meta::any_name;
+use crate::object_meta::path_segment;
 use crate::strategy::{Context, Part};
 
 pub(crate) static KIND: Kind = Kind {
@@ -17,7 +17,7 @@ pub(crate) static KIND: Kind = Kind {
     },
     prepare_create,
     prepare_update,
-    name: any_name,
+    name: path_segment,
     validate_create: validate_spec,
     validate_part,
     ..Kind::CLUSTER

@@ -3,10 +3,10 @@
 use crate::field::{Errors, Field};
 use crate::groups::events::EventFields;
 use crate::kind::Kind;
-use crate::object_meta::any_name;
+use crate::object_meta::path_segment;
 
 pub(crate) static KIND: Kind =
-    Kind { create_on_update: true, validate_create, validate_change, name: any_name, ..Kind::PLAIN };
+    Kind { create_on_update: true, validate_create, validate_change, name: path_segment, ..Kind::PLAIN };
 
 fn validate_create(event: &Field, errors: &mut Errors) {
     crate::groups::events::validate(event, &NAMES, errors);

@@ -84,6 +84,8 @@ pub(crate) fn validate_change(new: &Field, old: &Field, names_: &EventFields, er
     }
     let shown = [
         (names_.object, "involvedObject"),
+        // Upstream lists the reason twice.
+        ("reason", "reason"),
         ("reason", "reason"),
         (names_.message, "message"),
         (if names_.legacy { "source" } else { "deprecatedSource" }, "source"),
