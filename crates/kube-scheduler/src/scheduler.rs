@@ -124,13 +124,13 @@ impl<W: Writer> Scheduler<W> {
         if info.node_name().is_some() {
             self.queue.remove(&info.key);
             self.unnominate(&info.key);
-            let before =
-                old.filter(|old| pods::node_name(old).is_some()).map(|old| Arc::new(PodInfo::new(old.clone())));
-            self.cache.set_pod(info.clone());
-            self.announce(&match before {
-                Some(before) => ClusterEvent::AssignedPodUpdated(before, info),
-                None => ClusterEvent::AssignedPodAdded(info),
-            });
+            match self.cache.set_pod(info.clone()) {
+                None => self.announce(&ClusterEvent::AssignedPodAdded(info)),
+                Some(before) if concerns_others(&before, &info) => {
+                    self.announce(&ClusterEvent::AssignedPodUpdated(before, info));
+                }
+                Some(_) => {}
+            }
         } else if self.profile_of(pod).is_some() && !self.cache.is_placed(&info) {
             self.waiting_pod_changed(info, old);
         }
@@ -179,7 +179,11 @@ impl<W: Writer> Scheduler<W> {
                     self.announce(&ClusterEvent::NodeUpdated(old, new));
                 }
             }
-            Event::Deleted(node) => self.cache.remove_node(node.metadata.name.as_deref().unwrap_or_default()),
+            Event::Deleted(node) => {
+                self.cache.remove_node(node.metadata.name.as_deref().unwrap_or_default());
+                // A place less may let a spread pod fit elsewhere: to the plugins the node lost all that it had.
+                self.announce(&ClusterEvent::NodeUpdated(node, Arc::default()));
+            }
         }
     }
 
@@ -331,6 +335,14 @@ fn helps(profiles: &BTreeMap<String, Arc<Profile>>, waiting: &Waiting, event: &C
     let Some(profile) = profiles.get(name) else { return true };
     let asked = |plugin: &&str| profile.plugin(plugin).is_none_or(|plugin| plugin.hint(&waiting.pod, event));
     waiting.refused_by.is_empty() || waiting.refused_by.iter().any(asked)
+}
+
+/// Whether the change of a running pod can make a difference to others: its status alone does not.
+fn concerns_others(before: &PodInfo, after: &PodInfo) -> bool {
+    before.labels() != after.labels()
+        || before.requests != after.requests
+        || before.node_name() != after.node_name()
+        || before.is_terminating() != after.is_terminating()
 }
 
 /// Whether more than the node's heartbeat changed.

@@ -58,12 +58,15 @@ impl Cache {
         }
     }
 
-    /// Takes over a bound pod from the watch: confirms an assumption, corrects it, or updates the pod.
-    pub fn set_pod(&mut self, pod: Arc<PodInfo>) {
-        self.remove_pod(&pod.key);
+    /// Takes over a bound pod from the watch: confirms an assumption, corrects it, or updates the pod. Gives back the pod as
+    /// the watch had it before.
+    pub fn set_pod(&mut self, pod: Arc<PodInfo>) -> Option<Arc<PodInfo>> {
+        let was_assumed = self.is_assumed(&pod.key);
+        let before = self.remove_pod(&pod.key).filter(|_| !was_assumed);
         if let Some(node) = pod.node_name().map(str::to_owned) {
             self.place(pod, node, false);
         }
+        before
     }
 
     /// Counts a pod as running on `node` before the API server knows.

@@ -153,3 +153,21 @@ async fn a_pod_of_the_same_name_is_another_pod() {
     f.scheduler.take_in(Change::Bound(Box::new(Outcome { bind, error })));
     assert!(f.scheduler.cache.is_assumed("d/a"), "the first one's failure does not undo the second");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_status_of_a_running_pod_wakes_nobody() {
+    let mut f = Fixture::new();
+    f.add_node("n1", "1");
+    let running = pod("old", "800m", json!({"nodeName": "n1"}));
+    f.add(&running);
+    f.add(&pod("new", "800m", json!({})));
+    assert!(f.settle().is_empty());
+    let mut ready = (*running).clone();
+    ready.status.get_or_insert_default().phase = Some("Running".into());
+    let ready = Arc::new(ready);
+    f.scheduler.take_in(Change::Pod(Event::Updated { old: running, new: ready.clone() }));
+    assert_eq!(f.scheduler.queue.counts().pending, 1);
+    let smaller = pod("old", "100m", json!({"nodeName": "n1"}));
+    f.scheduler.take_in(Change::Pod(Event::Updated { old: ready, new: smaller }));
+    assert_eq!(f.settle(), ["new->n1"]);
+}

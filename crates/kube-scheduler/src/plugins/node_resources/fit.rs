@@ -71,9 +71,8 @@ impl Plugin for Fit {
                 };
                 allocatable(before) != allocatable(after) && empty_fits(after)
             }
-            ClusterEvent::AssignedPodDeleted(_)
-            | ClusterEvent::AssignedPodUpdated(..)
-            | ClusterEvent::PodUpdated(..) => true,
+            ClusterEvent::AssignedPodUpdated(before, after) => before.requests != after.requests,
+            ClusterEvent::AssignedPodDeleted(_) | ClusterEvent::PodUpdated(..) => true,
             ClusterEvent::AssignedPodAdded(_) | ClusterEvent::Other(_) => false,
         }
     }
