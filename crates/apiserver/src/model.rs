@@ -72,9 +72,9 @@ impl Format {
 #[derive(Clone, Debug)]
 pub struct SelectableField {
     /// As clients name it.
-    pub label: &'static str,
+    pub label: Arc<str>,
     /// Where its value is.
-    pub path: &'static str,
+    pub path: String,
     /// What an absent value counts as.
     pub default: &'static str,
 }
@@ -154,8 +154,8 @@ impl StorageModel {
         let labels: BTreeMap<String, String> =
             labels.into_iter().flatten().map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned())).collect();
         let fields = self.fields.iter().map(|field| {
-            let text = meta::path_text(value, field.path);
-            (field.label, if text.is_empty() { field.default.to_owned() } else { text })
+            let text = meta::path_text(value, &field.path);
+            (Arc::clone(&field.label), if text.is_empty() { field.default.to_owned() } else { text })
         });
         Selectable { labels, fields: fields.collect() }
     }

@@ -23,7 +23,7 @@ impl Selector {
         for requirement in &fields.requirements {
             let label = requirement.field.as_str();
             let general = matches!(label, "metadata.name" | "metadata.namespace");
-            if !general && !stored.model.fields.iter().any(|f| f.label == label) {
+            if !general && !stored.model.fields.iter().any(|f| &*f.label == label) {
                 return Err(Error::bad_request((stored.model.unknown_field)(format, label)));
             }
         }
@@ -56,6 +56,6 @@ fn field<'a>(entry: &'a Entry, label: &str) -> &'a str {
     match label {
         "metadata.name" => entry.name(),
         "metadata.namespace" => entry.namespace(),
-        _ => entry.selectable.fields.iter().find(|(l, _)| *l == label).map_or("", |(_, v)| v.as_str()),
+        _ => entry.selectable.fields.iter().find(|(l, _)| &**l == label).map_or("", |(_, v)| v.as_str()),
     }
 }

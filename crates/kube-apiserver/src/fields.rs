@@ -77,7 +77,7 @@ fn field(row: &'static str) -> SelectableField {
     let mut words = row.split('=');
     let label = words.next().unwrap_or(row);
     let path = words.next().filter(|p| !p.is_empty()).unwrap_or(label);
-    SelectableField { label, path, default: words.next().unwrap_or("") }
+    SelectableField { label: label.into(), path: path.to_owned(), default: words.next().unwrap_or("") }
 }
 
 fn in_core(_: &Format, label: &str) -> String {
@@ -104,10 +104,10 @@ mod tests {
     fn rows_name_label_path_and_default() {
         let jobs = of("jobs");
         assert_eq!(
-            (jobs.fields[0].label, jobs.fields[0].path, jobs.fields[0].default),
+            (&*jobs.fields[0].label, jobs.fields[0].path.as_str(), jobs.fields[0].default),
             ("status.successful", "status.succeeded", "0")
         );
         let nodes = of("nodes");
-        assert_eq!((nodes.fields[0].path, nodes.fields[0].default), ("spec.unschedulable", "false"));
+        assert_eq!((nodes.fields[0].path.as_str(), nodes.fields[0].default), ("spec.unschedulable", "false"));
     }
 }

@@ -13,7 +13,7 @@ use crate::{error::Error, model::StorageModel, negotiate::Codec};
 pub struct Selectable {
     pub labels: BTreeMap<String, String>,
     /// The selectable fields in the model's order: (label, value).
-    pub fields: Vec<(&'static str, String)>,
+    pub fields: Vec<(Arc<str>, String)>,
 }
 
 /// A served form of an object: which version, in which codec. Versions are counted as the model lists them.

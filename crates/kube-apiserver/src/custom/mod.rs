@@ -2,7 +2,7 @@
 //! they define into the routing table and the caches.
 //!
 //! One task does all of it, one definition at a time; each look is at the definition as it is now. What fails is tried
-//! again after a moment. Conversion by webhook and selectable fields are not there yet.
+//! again after a moment. Conversion by webhook is not there yet.
 
 mod model;
 mod status;

@@ -9,7 +9,10 @@ use api_types::{json, resources::ALL_VERBS};
 use apiserver::{
     cache::ResourceCache,
     error::{Error, Result},
-    model::{Format, Plain, Resource, ScalePaths, StorageModel, Stored, StrategyHandle, Subresource, SubresourceInfo},
+    model::{
+        Format, Plain, Resource, ScalePaths, SelectableField, StorageModel, Stored, StrategyHandle, Subresource,
+        SubresourceInfo,
+    },
 };
 use serde_json::Value;
 
@@ -60,7 +63,7 @@ pub(super) fn served(definition: &Value) -> Result<Served> {
         formats,
         storage_format,
         convert: if webhook { by_webhook } else { by_name },
-        fields: Vec::new(),
+        fields: selectable(&all),
         unknown_field,
     });
     let cache = Arc::new(ResourceCache::new(Arc::clone(&model)));
@@ -71,6 +74,18 @@ pub(super) fn served(definition: &Value) -> Result<Served> {
         .map(|(index, v)| Arc::new(resource(definition, v, index, &model, &cache)))
         .collect();
     Ok(Served { cache, resources })
+}
+
+/// The fields that any version can be selected by.
+fn selectable(versions: &[&Value]) -> Vec<SelectableField> {
+    let mut fields: Vec<SelectableField> = Vec::new();
+    let paths = versions.iter().flat_map(|v| v["selectableFields"].as_array().into_iter().flatten());
+    for path in paths.map(|f| text(f, "jsonPath").trim_start_matches('.')) {
+        if !fields.iter().any(|f| f.path == path) {
+            fields.push(SelectableField { label: path.into(), path: path.to_owned(), default: "" });
+        }
+    }
+    fields
 }
 
 /// Where the store keeps the objects.
