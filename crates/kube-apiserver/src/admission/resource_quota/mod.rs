@@ -118,9 +118,7 @@ fn charged(attributes: &Attributes<'_>, quota: &Value, delta: &Amounts) -> Resul
     let mut exceeded = Vec::new();
     let mut charged = quota.clone();
     for (resource, amount) in delta {
-        let now = used.get(resource).cloned().unwrap_or_default();
-        let mut then = now.clone();
-        then += amount.clone();
+        let then = used.get(resource).copied().unwrap_or_default() + *amount;
         // Giving back is always fine, even above the limit.
         if !amount.is_negative() && hard.get(resource).is_some_and(|hard| then > *hard) {
             exceeded.push(resource);

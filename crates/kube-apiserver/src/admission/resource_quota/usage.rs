@@ -39,7 +39,7 @@ fn pod(pod: &Value, usage: &mut Amounts) {
     usage.insert("pods".to_owned(), count(1));
     for (name, amount) in amounts::of_pod(pod, "requests") {
         if matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-") {
-            usage.insert(name.clone(), amount.clone());
+            usage.insert(name.clone(), amount);
         }
         usage.insert(format!("requests.{name}"), amount);
     }
@@ -64,7 +64,7 @@ fn claim(claim: &Value, usage: &mut Amounts) {
     let class = meta::path_text(claim, "spec.storageClassName");
     let storage = amounts::read(claim.pointer("/spec/resources/requests")).remove("storage");
     if let Some(storage) = &storage {
-        usage.insert("requests.storage".to_owned(), storage.clone());
+        usage.insert("requests.storage".to_owned(), *storage);
     }
     if !class.is_empty() {
         let prefix = format!("{class}.storageclass.storage.k8s.io");
