@@ -1,5 +1,7 @@
 //! The binary against a fake API server: output, files on disk and exit codes, as a user sees them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::convert::Infallible;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
