@@ -74,7 +74,7 @@ where
                 queue.add_after(key.clone(), delay);
             }
             Ok(Action::RequeueRateLimited) => queue.add_rate_limited(key.clone()),
-            Err(error) if is_conflict(&error) => {
+            Err(error) if is_outdated(&error, queue.failures(&key)) => {
                 tracing::debug!(controller = name, key = %key, "the object changed meanwhile");
                 queue.add_rate_limited(key.clone());
             }
@@ -96,9 +96,11 @@ fn in_short(error: &BoxError) -> String {
     }
 }
 
-/// A write met a newer object: the event of that change is on its way.
-fn is_conflict(error: &BoxError) -> bool {
-    matches!(error.downcast_ref::<kube::Error>(), Some(kube::Error::Api(status)) if status.is_conflict())
+/// A write met a newer object, or one that is gone: the event of that change is on its way. What stays missing is told after a few
+/// attempts.
+fn is_outdated(error: &BoxError, failures: u32) -> bool {
+    let Some(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>() else { return false };
+    status.is_conflict() || (status.is_not_found() && failures < 3)
 }
 
 #[cfg(test)]
