@@ -1,9 +1,15 @@
 //! `kube-controller-manager`.
 
+use std::process::ExitCode;
+
 use anyhow::Context as _;
 use kube_controller_manager::{Clients, options, run};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    component_base::shutdown::finish(start())
+}
+
+fn start() -> anyhow::Result<()> {
     let flags = options::parse();
     component_base::logging::init(flags.int("v"));
     flags.warn_ignored();

@@ -18,11 +18,6 @@ pub fn parse() -> Flags {
     Flags::parse_or_exit("kube-controller-manager", TABLE)
 }
 
-/// The configuration of a command line (without the program's name): what embeds the controllers in another process starts from.
-pub fn from_args(args: impl IntoIterator<Item = String>) -> anyhow::Result<Config> {
-    config(&Flags::parse("kube-controller-manager", TABLE, args)?)
-}
-
 /// The validated configuration.
 pub fn config(flags: &Flags) -> anyhow::Result<Config> {
     let selected = controllers::select(&flags.list("controllers"))?;
@@ -137,7 +132,7 @@ mod tests {
     use super::*;
 
     fn config_of(args: &[&str]) -> anyhow::Result<Config> {
-        from_args(args.iter().map(|a| (*a).to_owned()))
+        config(&Flags::parse("kube-controller-manager", TABLE, args)?)
     }
 
     #[test]
