@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::rules::{match_conditions, match_resources};
-use crate::checks::{one_of, optional_one_of};
+use crate::checks::{cel_syntax, one_of, optional_one_of};
 use crate::field::{Errors, Field};
 use crate::names;
 use crate::selectors;
@@ -80,6 +80,7 @@ fn one_variable(variable: &Field, errors: &mut Errors) {
     if expression.str().trim().is_empty() {
         errors.required(&expression, "expression is not specified");
     }
+    cel_syntax(&expression, errors);
 }
 
 fn is_identifier(text: &str) -> bool {
@@ -99,6 +100,7 @@ pub(super) fn validations(policy: &Field, errors: &mut Errors) {
         if expression.str().trim().is_empty() {
             errors.required(&expression, "expression is not specified");
         }
+        cel_syntax(&expression, errors);
         let message = rule.get("message");
         if !message.str().is_empty() && message.str().trim().is_empty() {
             errors.invalid(&message, "message must be non-empty if specified");
@@ -137,6 +139,7 @@ fn audit_annotation(policy: &Field, annotation: &Field, errors: &mut Errors) {
     if value.str().trim().is_empty() {
         errors.required(&value, "valueExpression is not specified");
     }
+    cel_syntax(&value, errors);
 }
 
 /// What bindings of both kinds have.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::checks::one_of;
+use crate::checks::{cel_syntax, one_of};
 use crate::field::{Errors, Field};
 use crate::names;
 use crate::selectors;
@@ -90,6 +90,7 @@ pub(super) fn match_conditions(conditions: &Field, errors: &mut Errors) {
         if expression.str().trim().is_empty() {
             errors.required(&expression, "");
         }
+        cel_syntax(&expression, errors);
         if name.str().is_empty() {
             errors.required(&name, "");
         } else {

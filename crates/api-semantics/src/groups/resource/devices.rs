@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::checks::{one_of, required_name};
+use crate::checks::{cel_syntax, one_of, required_name};
 use crate::field::{Errors, Field};
 use crate::names;
 
@@ -91,6 +91,7 @@ fn selectors(list: &Field, errors: &mut Errors) {
         if !selector.has("cel") {
             errors.required(&selector.get("cel"), "");
         }
+        cel_syntax(&selector.dig("cel.expression"), errors);
     }
 }
 
@@ -132,6 +133,10 @@ pub(super) fn attribute_name(field: &Field, qualified: bool, errors: &mut Errors
 }
 
 pub(super) fn attribute_text(text: &str, at: &Field, qualified: bool, errors: &mut Errors) {
+    // Upstream looks no further when there are more than two parts.
+    if text.matches('/').count() > 1 {
+        return;
+    }
     let (domain, identifier) = match text.split_once('/') {
         Some((d, i)) => (Some(d), i),
         None => (None, text),
@@ -148,7 +153,7 @@ pub(super) fn attribute_text(text: &str, at: &Field, qualified: bool, errors: &m
                 if domain.len() > 63 {
                     errors.too_long(at, 63);
                 }
-                for message in names::dns1123_subdomain(domain) {
+                for message in names::dns1123_subdomain(&domain.to_lowercase()) {
                     errors.invalid_as(at, domain, message);
                 }
             }
@@ -174,7 +179,7 @@ fn configuration(config: &Field, errors: &mut Errors) {
     }
     driver_name(&opaque.get("driver"), errors);
     let parameters = opaque.get("parameters");
-    if parameters.is_zero() {
+    if !parameters.exists() {
         errors.required(&parameters, "");
     } else if !parameters.value().is_object() {
         errors.invalid_as(&parameters, "<value omitted>", "must be a valid JSON object");
@@ -190,7 +195,7 @@ pub(super) fn driver_name(driver: &Field, errors: &mut Errors) {
     if driver.len() > 63 {
         errors.too_long(driver, 63);
     }
-    errors.invalid_each(driver, names::dns1123_subdomain(driver.str()));
+    errors.invalid_each(driver, names::dns1123_subdomain(&driver.str().to_lowercase()));
 }
 
 pub(super) fn class(spec: &Field, errors: &mut Errors) {
