@@ -1,7 +1,7 @@
 //! What the API means: defaults, validation, conversion, patches, server-side apply, tables. Pure functions over JSON
 //! values and schemas.
 //!
-//! Invariant: opens no file and no socket; reads no clock (times are arguments).
+//! Invariant: opens no socket and no file (but jiff's time zone database); reads no clock (times are arguments).
 
 pub mod apply;
 pub mod cel;
