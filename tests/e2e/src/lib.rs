@@ -100,7 +100,7 @@ impl Drop for Cluster {
 }
 
 /// The directory of the binaries: tests run from `<target>/<profile>/deps`.
-fn bin_dir() -> Result<PathBuf> {
+pub fn bin_dir() -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
     Ok(exe.parent().and_then(Path::parent).context("the test's own directory")?.to_owned())
 }

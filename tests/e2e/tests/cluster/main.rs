@@ -18,6 +18,7 @@ const SCENARIOS: &[Scenario] = &[
     ("every daemon survives kill -9", faults::daemons),
     ("a dead node's pods move", faults::node),
     ("a second up changes nothing", traffic::second_up),
+    ("another cluster beside it, on etcd", traffic::beside_on_etcd),
 ];
 
 #[test]

@@ -47,6 +47,15 @@ pub(crate) fn second_up(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// A second cluster with its state in etcd runs the example at the same time.
+pub(crate) fn beside_on_etcd(_: &Cluster) -> Result<()> {
+    let other = Cluster::up("e2e-etcd", &["--workers", "1", "--etcd"])?;
+    other.kubectl(concat!("apply -f ", env!("CARGO_MANIFEST_DIR"), "/../../examples/web"))?;
+    other.kubectl("rollout status deployment/web --timeout=60s")?;
+    other.kubectl("wait --for=condition=complete job/fetch --timeout=60s")?;
+    other.down()
+}
+
 /// Fetches the example's page.
 pub(crate) fn fetch(url: &str) -> Result<()> {
     let page = run(Command::new("curl").args(["-sf", "-m", "5", url])).with_context(|| url.to_owned())?;
