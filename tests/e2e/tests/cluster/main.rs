@@ -17,6 +17,7 @@ const SCENARIOS: &[Scenario] = &[
     ("upstream's kubectl does the daily work", clients::upstream),
     ("every daemon survives kill -9", faults::daemons),
     ("a dead node's pods move", faults::node),
+    ("images are loaded from an archive", traffic::load_image),
     ("a second up changes nothing", traffic::second_up),
     ("another cluster beside it, on etcd", traffic::beside_on_etcd),
 ];

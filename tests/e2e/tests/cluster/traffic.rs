@@ -33,6 +33,29 @@ pub(crate) fn load_balancer(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// `keelson load` puts an archive's image on every node: a pod with it starts.
+pub(crate) fn load_image(cluster: &Cluster) -> Result<()> {
+    let archive = std::env::temp_dir().join(format!("keelson-e2e-{}.tar", std::process::id()));
+    let socket = format!("/run/keelson/e2e/{}/containerd.sock", cluster.node("worker"));
+    let base = "keelson.local/busybox:1.0";
+    let copy = "example.test/copy:2";
+    let ctr = |args: &[&str]| run(Command::new("ctr").args(["-a", &socket, "-n", "k8s.io", "images"]).args(args));
+    ctr(&["tag", "--force", base, copy])?;
+    ctr(&["export", &archive.display().to_string(), copy])?;
+    ctr(&["remove", copy])?;
+    let printed = cluster.keelson(&["load", "--name", "e2e", &archive.display().to_string()])?;
+    ensure!(printed.contains(copy), "load printed {printed:?}");
+    cluster.kubectl(&format!("run copy --image={copy} --restart=Never --command -- true"))?;
+    eventually(30, || {
+        let phase = cluster.kubectl("get pod copy -o jsonpath={.status.phase}")?;
+        ensure!(phase == "Succeeded", "pod copy is {phase}");
+        Ok(())
+    })?;
+    cluster.kubectl("delete pod copy")?;
+    std::fs::remove_file(&archive)?;
+    Ok(())
+}
+
 /// `up` on a running cluster completes and leaves the workload alone.
 pub(crate) fn second_up(cluster: &Cluster) -> Result<()> {
     let pods = || cluster.kubectl("get pods -l app=web -o jsonpath={.items[*].metadata.uid}");

@@ -1,0 +1,82 @@
+//! The recorded answers of upstream, replayed against our API server: no group may fall below what it once reached
+//! (`golden-ratchet.txt`).
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use e2e_tests::{Background, eventually, run};
+
+const PORT: &str = "18443";
+const TOKEN: &str = "golden";
+
+/// File and its floors in percent: same verdict, same reason, same body.
+fn ratchet() -> impl Iterator<Item = (&'static str, [f64; 3])> {
+    include_str!("golden-ratchet.txt").lines().filter(|l| !l.starts_with('#')).map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let floor = |i: usize| words[i].parse().expect("a number in golden-ratchet.txt");
+        (words[0], [floor(1), floor(2), floor(3)])
+    })
+}
+
+#[test]
+fn recorded_answers() -> Result<()> {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden");
+    let golden = std::env::var("KEELSON_GOLDEN").unwrap_or_else(|_| default.into());
+    if !Path::new(&golden).join("replay.py").exists() {
+        eprintln!("SKIPPED: {golden} has no recorded answers");
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let _server = server(dir.path())?;
+    let mut below = Vec::new();
+    for (group, floors) in ratchet() {
+        let reached = replay(&golden, group)?;
+        println!("golden {group}: verdict {:.2} %, reason {:.2} %, exact {:.2} %", reached[0], reached[1], reached[2]);
+        if reached.iter().zip(floors).any(|(reached, floor)| *reached < floor) {
+            below.push(format!("{group}: {reached:?}, floor {floors:?}"));
+        }
+    }
+    ensure!(below.is_empty(), "below the ratchet: {}", below.join("; "));
+    Ok(())
+}
+
+/// A fresh API server with its embedded store.
+fn server(dir: &Path) -> Result<Background> {
+    let path = |name: &str| dir.join(name).display().to_string();
+    let key = rcgen::KeyPair::generate()?;
+    std::fs::write(path("sa.key"), key.serialize_pem())?;
+    std::fs::write(path("sa.pub"), key.public_key_pem())?;
+    std::fs::write(path("tokens"), format!("{TOKEN},golden,1,system:masters\n"))?;
+    let log = std::fs::File::create(path("log"))?;
+    let child = Command::new(e2e_tests::bin_dir()?.join("kube-apiserver"))
+        .args(["--bind-address=127.0.0.1", &format!("--secure-port={PORT}"), "--authorization-mode=RBAC"])
+        .args(["--service-cluster-ip-range=10.96.0.0/16", "--service-account-issuer=https://kubernetes.default.svc"])
+        .arg(format!("--data-dir={}", path("data")))
+        .arg(format!("--cert-dir={}", path("certs")))
+        .arg(format!("--token-auth-file={}", path("tokens")))
+        .arg(format!("--service-account-key-file={}", path("sa.pub")))
+        .arg(format!("--service-account-signing-key-file={}", path("sa.key")))
+        .stderr(log)
+        .spawn()?;
+    let server = Background(child);
+    let ready = format!("https://127.0.0.1:{PORT}/readyz");
+    eventually(20, || run(Command::new("curl").args(["-skf", "-m", "2", &ready])))?;
+    Ok(server)
+}
+
+/// The percentages that `replay.py` prints in its last line.
+fn replay(golden: &str, group: &str) -> Result<[f64; 3]> {
+    let mut command = Command::new("python3");
+    command.arg(format!("{golden}/replay.py")).arg("run").arg(format!("{golden}/{group}.jsonl.xz"));
+    command.args(["--server", &format!("https://127.0.0.1:{PORT}"), "--token", TOKEN, "--jobs", "4"]);
+    // It ends with 1 unless every case is exact.
+    let output = command.output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let total = text
+        .lines()
+        .find_map(|l| l.strip_prefix("TOTAL"))
+        .with_context(|| format!("replay of {group} printed no total: {}", String::from_utf8_lossy(&output.stderr)))?;
+    let numbers = total.split_whitespace().skip(1).map(|w| w.trim_end_matches('%').parse::<f64>());
+    let numbers: Vec<f64> = numbers.collect::<Result<_, _>>()?;
+    Ok([numbers[0], numbers[1], numbers[2]])
+}
