@@ -5,6 +5,8 @@ mod clients;
 mod faults;
 mod traffic;
 
+use std::{collections::BTreeSet, process::Command};
+
 use anyhow::Result;
 use e2e_tests::Cluster;
 
@@ -29,6 +31,7 @@ fn real_cluster() {
         return;
     }
     let only = std::env::var("KEELSON_SCENARIO").ok();
+    let before = traces().expect("the machine can be looked at");
     let cluster = Cluster::up("e2e", &["--workers", "2"]).expect("the cluster comes up");
     let mut failed = Vec::new();
     for (name, scenario) in SCENARIOS.iter().filter(|(n, _)| only.as_ref().is_none_or(|o| n.contains(o.as_str()))) {
@@ -40,7 +43,7 @@ fn real_cluster() {
             }
         }
     }
-    let leftovers = cluster.down().and_then(|()| nothing_left());
+    let leftovers = cluster.down().and_then(|()| nothing_left(&before));
     if let Err(error) = leftovers {
         println!("scenario FAILED: down leaves nothing\n{error:#}");
         failed.push("down leaves nothing");
@@ -48,21 +51,29 @@ fn real_cluster() {
     assert!(failed.is_empty(), "failed scenarios: {failed:?}");
 }
 
-/// No process, namespace, mount, control group or route of the cluster.
-fn nothing_left() -> Result<()> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
-    anyhow::ensure!(!mounts.contains("/keelson/e2e"), "mounts are left:\n{mounts}");
-    for (what, command) in
-        [("namespaces", "ip netns"), ("rules", "ip rule"), ("groups", "find /sys/fs/cgroup -path */keelson/e2e")]
-    {
+/// What clusters leave on the machine while they live: mounts, namespaces, links, rules, control groups.
+fn traces() -> Result<BTreeSet<String>> {
+    let sources =
+        ["cat /proc/self/mounts", "ip netns", "ls /sys/class/net", "ip rule", "find /sys/fs/cgroup -path */keelson/*"];
+    let mut found = BTreeSet::new();
+    for command in sources {
         let words: Vec<&str> = command.split(' ').collect();
-        let text = e2e_tests::run(std::process::Command::new(words[0]).args(&words[1..]))?;
-        anyhow::ensure!(!text.contains("e2e") && !text.contains("keelson"), "{what} are left:\n{text}");
+        let text = e2e_tests::run(Command::new(words[0]).args(&words[1..]))?;
+        let ours = text.lines().filter(|line| line.contains("keelson") || line.contains("e2e-"));
+        found.extend(ours.map(|line| format!("{}: {line}", words[0])));
     }
+    Ok(found)
+}
+
+/// Nothing is there now that was not there before: other clusters on the machine are none of the test's business.
+fn nothing_left(before: &BTreeSet<String>) -> Result<()> {
+    let after = traces()?;
+    let left: Vec<&String> = after.difference(before).collect();
+    anyhow::ensure!(left.is_empty(), "left: {left:#?}");
     Ok(())
 }
 
 fn ready_for_real_nodes() -> bool {
     let root = std::fs::read_to_string("/proc/self/status").is_ok_and(|s| s.contains("\nUid:\t0\t0"));
-    root && e2e_tests::run(std::process::Command::new("containerd").arg("--version")).is_ok()
+    root && e2e_tests::run(Command::new("containerd").arg("--version")).is_ok()
 }
