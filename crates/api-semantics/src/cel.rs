@@ -1,200 +1,191 @@
-//! CEL expressions over JSON: validation rules of custom resources, and whatever else decides by expressions.
-//!
-//! The standard library with the string, list and math extensions is there; Kubernetes' own functions (`quantity`, `url`,
-//! `ip`, ...) and timestamps are not: an expression that uses one fails when it is evaluated.
+//! What expressions may refer to, place by place: admission policies, match conditions, selectors of devices. Rules of custom
+//! resources are in [`crate::structural`].
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
 
-use cel::extensions::{lists, math, strings};
-use cel::objects::{Key, Map};
-use cel::{Context, Env};
-use serde_json::Value;
+use kube_cel::{Environment, Expression, ObjectType, Type, json_patch_type, object_type};
 
-/// Longer expressions are refused.
-const MAX_LENGTH: usize = 64 * 1024;
-/// Deeper nesting is refused: the parser recurses.
-const MAX_NESTING: usize = 64;
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CelError {
-    #[error("expression is too long or too deeply nested")]
-    TooComplex,
-    #[error("{0}")]
-    Compile(String),
-    #[error("{0}")]
-    Evaluate(String),
-    #[error("expression must evaluate to {0}")]
-    Type(&'static str),
+/// What is optional in the environment of an admission expression.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Admission {
+    /// Whether the policy has parameters.
+    pub params: bool,
+    pub authorizer: bool,
+    /// Whether it makes mutations.
+    pub mutates: bool,
 }
 
-/// A compiled expression.
-#[derive(Clone)]
-pub struct Expression {
-    program: Arc<cel::Program>,
-    source: String,
-}
-
-impl std::fmt::Debug for Expression {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.source)
+impl Admission {
+    /// The environment, without `variables`.
+    pub fn environment(self) -> Environment {
+        let mut environment = Environment::default()
+            .variable("object", Type::Dyn)
+            .variable("oldObject", Type::Dyn)
+            .variable("request", request())
+            .variable("namespaceObject", namespace());
+        if self.params {
+            environment = environment.variable("params", Type::Dyn);
+        }
+        if self.authorizer {
+            environment = environment
+                .variable("authorizer", Type::Opaque("kubernetes.authorization.Authorizer", Vec::new()))
+                .variable(
+                    "authorizer.requestResource",
+                    Type::Opaque("kubernetes.authorization.ResourceCheck", Vec::new()),
+                );
+        }
+        if self.mutates { environment.constructors() } else { environment }
     }
 }
 
-fn environment() -> &'static Arc<Env> {
-    static ENVIRONMENT: OnceLock<Arc<Env>> = OnceLock::new();
-    ENVIRONMENT.get_or_init(|| {
-        let mut env = Env::stdlib().with_optional_support(true);
-        for extension in [strings, lists, math] {
-            env.add_extension(extension).expect("the library's own extensions do not overlap");
+/// The environment with the variables of a policy that are known so far.
+pub fn with_variables(environment: Environment, known: &BTreeMap<String, Type>) -> Environment {
+    environment.variable("variables", Type::Object(ObjectType::new("kubernetes.variables", known.clone())))
+}
+
+/// What an expression may result in.
+#[derive(Clone, Debug)]
+pub enum Results {
+    Any,
+    OneOf(Vec<Type>),
+}
+
+impl Results {
+    pub fn truth() -> Self {
+        Results::OneOf(vec![Type::Bool])
+    }
+
+    pub fn text() -> Self {
+        Results::OneOf(vec![Type::String])
+    }
+
+    pub fn text_or_null() -> Self {
+        Results::OneOf(vec![Type::String, Type::Null])
+    }
+
+    /// An apply configuration.
+    pub fn object() -> Self {
+        Results::OneOf(vec![Type::Object(object_type("Object"))])
+    }
+
+    /// A list of patches.
+    pub fn patches() -> Self {
+        Results::OneOf(vec![Type::list(json_patch_type())])
+    }
+}
+
+/// Compiles an expression of a policy.
+///
+/// # Errors
+/// In upstream's words.
+pub fn compile(source: &str, environment: &Environment, results: &Results) -> Result<Expression, String> {
+    let expression = Expression::compile(source, environment).map_err(|e| format!("compilation failed: {e}"))?;
+    let Results::OneOf(types) = results else { return Ok(expression) };
+    if types.contains(expression.ty()) {
+        return Ok(expression);
+    }
+    let got = type_name(expression.ty());
+    Err(match types.as_slice() {
+        [one] => format!("must evaluate to {} but got {got}", type_name(one)),
+        many => {
+            let names: Vec<String> = many.iter().map(type_name).collect();
+            format!("must evaluate to one of [{}] but got {got}", names.join(" "))
         }
-        Arc::new(env)
     })
 }
 
-impl Expression {
-    pub fn compile(source: &str) -> Result<Expression, CelError> {
-        if source.len() > MAX_LENGTH || nesting(source) > MAX_NESTING {
-            return Err(CelError::TooComplex);
-        }
-        let program = environment().compile(source).map_err(|e| CelError::Compile(e.to_string()))?;
-        Ok(Expression { program: Arc::new(program), source: source.to_owned() })
-    }
-
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// Whether the expression mentions a variable.
-    pub fn uses(&self, variable: &str) -> bool {
-        self.program.references().has_variable(variable)
-    }
-
-    /// The value with these variables.
-    fn evaluate(&self, variables: &[(&str, cel::Value)]) -> Result<cel::Value, CelError> {
-        let mut context = Context::with_env(Arc::clone(environment()));
-        for (name, value) in variables {
-            context.add_variable_from_value(*name, value.clone());
-        }
-        self.program.execute(&context).map_err(|e| CelError::Evaluate(e.to_string()))
-    }
-
-    /// The truth of the expression.
-    pub fn holds(&self, variables: &[(&str, cel::Value)]) -> Result<bool, CelError> {
-        match self.evaluate(variables)? {
-            cel::Value::Bool(truth) => Ok(truth),
-            _ => Err(CelError::Type("a boolean")),
-        }
-    }
-
-    /// The text that the expression makes.
-    pub fn text(&self, variables: &[(&str, cel::Value)]) -> Result<String, CelError> {
-        match self.evaluate(variables)? {
-            cel::Value::String(text) => Ok(text.to_string()),
-            _ => Err(CelError::Type("a string")),
-        }
-    }
+/// The name of a type of values, where messages name results.
+fn type_name(of: &Type) -> String {
+    if *of == Type::Null { "null_type".to_owned() } else { of.to_string() }
 }
 
-/// The deepest nesting of brackets; those in strings count too, which errs on the safe side.
-fn nesting(source: &str) -> usize {
-    let (mut depth, mut deepest) = (0usize, 0);
-    for byte in source.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
+/// The environment of selectors of devices.
+pub fn device() -> Environment {
+    let quantity = Type::Opaque("kubernetes.Quantity", Vec::new());
+    let by_domain = |value: Type| Type::map(Type::String, Type::map(Type::String, value));
+    let device = Type::object(
+        "kubernetes.DRADevice",
+        [
+            ("driver", Type::String),
+            ("attributes", by_domain(Type::Dyn)),
+            ("capacity", by_domain(quantity)),
+            ("allowMultipleAllocations", Type::Bool),
+        ],
+    );
+    Environment::default().variable("device", device)
 }
 
-/// JSON as CEL sees it. `schema` (an OpenAPI schema, or null) tells numbers from integers and fields from map keys:
-/// names of fields are escaped so that expressions can select them.
-pub fn value(json: &Value, schema: &Value) -> cel::Value {
-    match json {
-        Value::Null => cel::Value::Null,
-        Value::Bool(b) => cel::Value::Bool(*b),
-        Value::Number(n) if schema["type"] == "number" => cel::Value::Float(n.as_f64().unwrap_or_default()),
-        Value::Number(n) => n.as_i64().map_or(cel::Value::Float(n.as_f64().unwrap_or_default()), cel::Value::Int),
-        Value::String(text) => cel::Value::String(Arc::new(text.clone())),
-        Value::Array(items) => {
-            cel::Value::List(Arc::new(items.iter().map(|item| value(item, &schema["items"])).collect()))
-        }
-        Value::Object(fields) => {
-            let mut map: HashMap<Key, cel::Value> = HashMap::new();
-            for (name, field) in fields {
-                let property = schema["properties"].get(name);
-                let key = if property.is_some() { escaped(name) } else { name.clone() };
-                let schema = property.unwrap_or(&schema["additionalProperties"]);
-                map.insert(Key::String(Arc::new(key)), value(field, schema));
-            }
-            cel::Value::Map(Map { map: Arc::new(map) })
-        }
-    }
+/// `request`: what is asked for.
+fn request() -> Type {
+    let kind = Type::object(
+        "kubernetes.GroupVersionKind",
+        [("group", Type::String), ("version", Type::String), ("kind", Type::String)],
+    );
+    let resource = Type::object(
+        "kubernetes.GroupVersionResource",
+        [("group", Type::String), ("version", Type::String), ("resource", Type::String)],
+    );
+    let texts = || Type::list(Type::String);
+    let user = Type::object(
+        "kubernetes.UserInfo",
+        [
+            ("username", Type::String),
+            ("uid", Type::String),
+            ("groups", texts()),
+            ("extra", Type::map(Type::String, texts())),
+        ],
+    );
+    Type::object(
+        "kubernetes.AdmissionRequest",
+        [
+            ("kind", kind.clone()),
+            ("resource", resource.clone()),
+            ("subResource", Type::String),
+            ("requestKind", kind),
+            ("requestResource", resource),
+            ("requestSubResource", Type::String),
+            ("name", Type::String),
+            ("namespace", Type::String),
+            ("operation", Type::String),
+            ("userInfo", user),
+            ("dryRun", Type::Bool),
+            ("options", Type::Dyn),
+        ],
+    )
 }
 
-/// A field's name as an identifier of CEL.
-fn escaped(name: &str) -> String {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    if RESERVED.contains(&name) {
-        return format!("__{name}__");
-    }
-    name.replace("__", "__underscores__").replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn holds(source: &str, object: Value) -> Result<bool, CelError> {
-        Expression::compile(source)?.holds(&[("self", value(&object, &Value::Null))])
-    }
-
-    #[test]
-    fn expressions_decide() {
-        let object = || json!({"a": 1, "b": [1, 2], "c": {"x-y": "z"}, "s": "Hello"});
-        assert_eq!(holds("self.a < 2 && self.b.all(x, x > 0)", object()), Ok(true));
-        assert_eq!(holds("has(self.d) || self.c['x-y'] == 'q'", object()), Ok(false));
-        assert_eq!(holds("self.s.matches('^H') && self.s.lowerAscii() == 'hello'", object()), Ok(true));
-        assert_eq!(holds("size(self.b) == 2 && self.b.exists(x, x == 2)", object()), Ok(true));
-        assert_eq!(holds("self.a", object()), Err(CelError::Type("a boolean")));
-        assert!(matches!(holds("self.a +", object()), Err(CelError::Compile(_))));
-        assert!(matches!(holds("self.nope == 1", object()), Err(CelError::Evaluate(_))));
-        assert_eq!(holds(&"(".repeat(1000), object()), Err(CelError::TooComplex));
-    }
-
-    #[test]
-    fn field_names_are_escaped() {
-        let schema = json!({"properties": {"namespace": {"type": "string"}, "a-b": {"type": "number"}}});
-        let object = value(&json!({"namespace": "n", "a-b": 1}), &schema);
-        let expression = Expression::compile("self.__namespace__ == 'n' && self.a__dash__b < 1.5").expect("compiles");
-        assert_eq!(expression.holds(&[("self", object)]), Ok(true));
-        assert!(expression.uses("self") && !expression.uses("oldSelf"));
-    }
+/// `namespaceObject`: what of the namespace may be looked at.
+fn namespace() -> Type {
+    let texts = || Type::map(Type::String, Type::String);
+    let metadata = Type::object(
+        "kubernetes.NamespaceMetadata",
+        [
+            ("name", Type::String),
+            ("generateName", Type::String),
+            ("namespace", Type::String),
+            ("labels", texts()),
+            ("annotations", texts()),
+            ("UID", Type::String),
+            ("creationTimestamp", Type::Timestamp),
+            ("deletionGracePeriodSeconds", Type::Int),
+            ("deletionTimestamp", Type::Timestamp),
+            ("generation", Type::Int),
+            ("resourceVersion", Type::String),
+            ("finalizers", Type::list(Type::String)),
+        ],
+    );
+    let condition = Type::object(
+        "kubernetes.NamespaceCondition",
+        [
+            ("status", Type::String),
+            ("type", Type::String),
+            ("lastTransitionTime", Type::Timestamp),
+            ("message", Type::String),
+            ("reason", Type::String),
+        ],
+    );
+    let spec = Type::object("kubernetes.NamespaceSpec", [("finalizers", Type::list(Type::String))]);
+    let status =
+        Type::object("kubernetes.NamespaceStatus", [("conditions", Type::list(condition)), ("phase", Type::String)]);
+    Type::object("kubernetes.Namespace", [("metadata", metadata), ("spec", spec), ("status", status)])
 }

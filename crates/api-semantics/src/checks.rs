@@ -171,13 +171,3 @@ pub(crate) fn is_zero_amount(field: &Field) -> bool {
         None => field.int_or_zero() == 0,
     }
 }
-
-/// A CEL expression that is there at all must parse; what its names mean is looked at where it runs.
-pub(crate) fn cel_syntax(field: &Field, errors: &mut Errors) {
-    if field.str().trim().is_empty() {
-        return;
-    }
-    if let Err(problem) = crate::cel::Expression::compile(field.str()) {
-        errors.invalid(field, format!("compilation failed: {problem}"));
-    }
-}

@@ -19,6 +19,11 @@ enum Kind {
     Struct(&'static str),
     Pointer(&'static str),
     List(&'static str),
+    Map(&'static str),
+    /// A schema, or several.
+    OneOrMany(&'static str),
+    /// A schema, or whether anything goes.
+    OrBool(&'static str),
     /// Metadata, whose fields stand in the struct itself.
     Metadata,
 }
@@ -49,9 +54,12 @@ fn member(text: &'static str) -> Member {
         "i" => Kind::Number,
         "b" => Kind::Flag,
         "*" => Kind::Raw,
-        k => match (k.strip_prefix('*'), k.strip_prefix('[')) {
-            (Some(of), _) => Kind::Pointer(of),
-            (_, Some(of)) => Kind::List(of),
+        k => match k.split_at(1) {
+            ("*", of) => Kind::Pointer(of),
+            ("[", of) => Kind::List(of),
+            ("{", of) => Kind::Map(of),
+            ("/", of) => Kind::OneOrMany(of),
+            ("?", of) => Kind::OrBool(of),
             _ => Kind::Struct(k),
         },
     };
@@ -89,12 +97,32 @@ fn render(value: &Value, of: &str) -> Node {
             Kind::List(inner) if !own.is_null() => {
                 Node::List(own.as_array().into_iter().flatten().map(|v| render(v, inner)).collect())
             }
+            Kind::Map(inner) if own.is_object() => {
+                let entries = own.as_object().into_iter().flatten();
+                Node::Object(entries.map(|(name, v)| (name.clone(), render(v, inner))).collect())
+            }
+            Kind::OneOrMany(inner) if !own.is_null() => one_or_many(own, inner),
+            Kind::OrBool(inner) if !own.is_null() => or_bool(own, inner),
             _ if member.json.to_lowercase().ends_with("selector") && own.is_object() => selector(own),
             _ => Node::Raw(own.clone()),
         };
         out.push((member.go.to_owned(), node));
     }
     Node::Object(out)
+}
+
+fn one_or_many(value: &Value, of: &str) -> Node {
+    let (one, many) = match value.as_array() {
+        Some(items) => (Node::Raw(Value::Null), Node::List(items.iter().map(|v| render(v, of)).collect())),
+        None => (render(value, of), Node::Raw(Value::Null)),
+    };
+    Node::Object(vec![("Schema".to_owned(), one), ("JSONSchemas".to_owned(), many)])
+}
+
+fn or_bool(value: &Value, of: &str) -> Node {
+    let schema = if value.is_object() { render(value, of) } else { Node::Raw(Value::Null) };
+    let allows = Node::Raw(Value::from(value.as_bool().unwrap_or(true)));
+    Node::Object(vec![("Allows".to_owned(), allows), ("Schema".to_owned(), schema)])
 }
 
 /// Metadata has JSON names and leaves out what is empty.
@@ -242,7 +270,13 @@ mod tests {
     fn every_type_is_defined() {
         for members in TYPES.values() {
             for member in members {
-                if let Kind::Struct(of) | Kind::Pointer(of) | Kind::List(of) = member.kind {
+                if let Kind::Struct(of)
+                | Kind::Pointer(of)
+                | Kind::List(of)
+                | Kind::Map(of)
+                | Kind::OneOrMany(of)
+                | Kind::OrBool(of) = member.kind
+                {
                     assert!(TYPES.contains_key(of), "{of} of {}", member.go);
                 }
             }

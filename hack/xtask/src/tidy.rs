@@ -14,13 +14,14 @@ use serde_json::Value;
 /// The layers of docs/ARCHITECTURE.md: a crate may use crates of lower layers only (and, where `peers` says so, of its own).
 const LAYERS: &[(&str, u8)] = &[
     ("api-types", 0),
-    ("api-semantics", 1),
+    ("kube-cel", 1),
+    ("api-semantics", 2),
     ("component-helpers", 1),
     ("component-base", 1),
     ("storage", 1),
     ("streaming", 1),
     ("controller-runtime", 2),
-    ("apiserver", 2),
+    ("apiserver", 3),
     ("cloud-provider", 3),
     ("kube-apiserver", 4),
     ("kube-scheduler", 4),

@@ -9,9 +9,11 @@
 
 mod field_set;
 mod managed;
+mod overlay;
 mod typed;
 
 pub use field_set::FieldSet;
+pub use overlay::overlay;
 pub use typed::TypedError;
 
 use api_types::schema::{Type, zero};

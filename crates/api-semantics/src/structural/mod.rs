@@ -2,9 +2,11 @@
 //! (which prunes), apply and printing, the defaults, and validation with upstream's messages.
 
 mod build;
+mod correlate;
+pub(crate) mod declared;
 mod defaults;
 mod formats;
-mod rules;
+pub(crate) mod rules;
 mod strategy;
 mod validate;
 
@@ -45,10 +47,10 @@ impl CustomSchema {
         defaults::apply(object, &self.source);
     }
 
-    /// All that the schema refuses in an object, or in the change from `old` to it. Rules are looked at when the
-    /// shape is right.
+    /// All that the schema refuses in an object, or in the change from `old` to it: what stays as it was is not looked at
+    /// again. Rules are looked at when the shape is right.
     pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let errors = validate::check(object, &self.source, &self.patterns);
+        let errors = validate::check(object, old, &self.source, &self.patterns);
         if errors.is_empty() { self.rules.check(object, old, &self.source) } else { errors }
     }
 }

@@ -6,6 +6,7 @@ use api_types::{FieldError, FieldErrorKind, Path};
 use regex::Regex;
 use serde_json::Value;
 
+use super::correlate::Old;
 use super::formats;
 
 /// The compiled `pattern`s of a schema. A pattern that does not compile matches nothing (CRD validation refuses it).
@@ -37,10 +38,10 @@ impl Patterns {
     }
 }
 
-/// All errors of an object.
-pub(super) fn check(object: &Value, schema: &Value, patterns: &Patterns) -> Vec<FieldError> {
+/// All errors of an object; those of places that are as they were in `old` aside.
+pub(super) fn check(object: &Value, old: Option<&Value>, schema: &Value, patterns: &Patterns) -> Vec<FieldError> {
     let mut check = Check { patterns, errors: Vec::new() };
-    check.node(object, schema, &Path::default());
+    check.node(object, Old::of(old), schema, &Path::default());
     check.errors
 }
 
@@ -77,7 +78,10 @@ impl Check<'_> {
         self.errors.push(FieldError::invalid(field, value, &format!("{name} in body {detail}")));
     }
 
-    fn node(&mut self, value: &Value, schema: &Value, field: &Path) {
+    fn node(&mut self, value: &Value, old: Old<'_>, schema: &Value, field: &Path) {
+        if old.unchanged() {
+            return;
+        }
         if value.is_null() && (schema["nullable"] == true || schema.get("type").is_none()) {
             return;
         }
@@ -86,8 +90,8 @@ impl Check<'_> {
         }
         self.choices(value, schema, field);
         match value {
-            Value::Object(_) => self.object(value, schema, field),
-            Value::Array(items) => self.array(items, schema, field),
+            Value::Object(_) => self.object(value, old, schema, field),
+            Value::Array(items) => self.array(items, old, schema, field),
             Value::String(text) => self.string(text, value, schema, field),
             Value::Number(n) => self.number(n.as_f64().unwrap_or_default(), value, schema, field),
             _ => {}
@@ -118,7 +122,7 @@ impl Check<'_> {
         }
     }
 
-    fn object(&mut self, value: &Value, schema: &Value, field: &Path) {
+    fn object(&mut self, value: &Value, old: Old<'_>, schema: &Value, field: &Path) {
         let Some(object) = value.as_object() else { return };
         for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if !object.contains_key(name) {
@@ -137,16 +141,17 @@ impl Check<'_> {
                 continue;
             }
             match schema["properties"].get(name) {
-                Some(property) => self.node(entry, property, &field.child(name)),
+                Some(property) => self.node(entry, old.field(name, entry, schema), property, &field.child(name)),
                 None if schema["additionalProperties"].is_object() => {
-                    self.node(entry, &schema["additionalProperties"], &field.child(name));
+                    let old = old.field(name, entry, schema);
+                    self.node(entry, old, &schema["additionalProperties"], &field.child(name));
                 }
                 None => {}
             }
         }
     }
 
-    fn array(&mut self, items: &[Value], schema: &Value, field: &Path) {
+    fn array(&mut self, items: &[Value], old: Old<'_>, schema: &Value, field: &Path) {
         let value = Value::from(items.to_vec());
         if let Some(max) = schema["maxItems"].as_u64().filter(|max| items.len() as u64 > *max) {
             self.errors.push(FieldError::too_many(field, items.len(), max as usize));
@@ -159,7 +164,7 @@ impl Check<'_> {
         }
         self.unique_items(items, schema, field);
         for (index, item) in items.iter().enumerate() {
-            self.node(item, &schema["items"], &field.index(index));
+            self.node(item, old.item(item, schema), &schema["items"], &field.index(index));
         }
     }
 
@@ -236,7 +241,7 @@ impl Check<'_> {
 
     fn holds(&self, value: &Value, schema: &Value, field: &Path) -> bool {
         let mut check = Check { patterns: self.patterns, errors: Vec::new() };
-        check.node(value, schema, field);
+        check.node(value, Old::of(None), schema, field);
         check.errors.is_empty()
     }
 

@@ -1,5 +1,6 @@
 //! The group `admissionregistration.k8s.io`.
 
+mod expressions;
 mod mutating_admission_policy;
 mod mutating_admission_policy_binding;
 mod mutating_webhook_configuration;

@@ -1,16 +1,17 @@
-//! Validation of admission policies and their bindings. Expressions are checked for presence only: compiling them is
-//! the business of the admission plugin that runs them.
+//! Validation of admission policies and their bindings.
 
 use std::collections::BTreeSet;
 
+use super::expressions::Expressions;
 use super::rules::{match_conditions, match_resources};
-use crate::checks::{cel_syntax, one_of, optional_one_of};
+use crate::cel::Results;
+use crate::checks::{one_of, optional_one_of};
 use crate::field::{Errors, Field};
 use crate::names;
 use crate::selectors;
 
-/// What both kinds of policy have.
-pub(super) fn policy(policy: &Field, errors: &mut Errors) {
+/// What both kinds of policy have. Answers the environment of the expressions that are left to check.
+pub(super) fn policy(policy: &Field, mutates: bool, errors: &mut Errors) -> Expressions {
     let spec = policy.get("spec");
     let failure = spec.get("failurePolicy");
     if failure.exists() {
@@ -31,10 +32,18 @@ pub(super) fn policy(policy: &Field, errors: &mut Errors) {
     } else {
         errors.required(&constraints, "");
     }
-    match_conditions(&spec.get("matchConditions"), errors);
-    for variable in spec.get("variables").items() {
-        one_variable(&variable, errors);
+    let mut expressions = Expressions::new(&spec, mutates);
+    match_conditions(&spec.get("matchConditions"), &expressions.conditions(), errors);
+    let variables = spec.get("variables");
+    let mut seen = BTreeSet::new();
+    for variable in variables.items() {
+        one_variable(&variable, &mut expressions, errors);
+        let name = variable.get("name");
+        if !name.str().is_empty() && !seen.insert(name.str()) {
+            errors.duplicate(&name);
+        }
     }
+    expressions
 }
 
 fn param_kind(kind: &Field, errors: &mut Errors) {
@@ -70,7 +79,7 @@ pub(crate) fn mixed_case(name: &Field, errors: &mut Errors) {
     }
 }
 
-fn one_variable(variable: &Field, errors: &mut Errors) {
+fn one_variable(variable: &Field, expressions: &mut Expressions, errors: &mut Errors) {
     let (name, expression) = (variable.get("name"), variable.get("expression"));
     if name.str().is_empty() {
         errors.required(&name, "name is not specified");
@@ -79,8 +88,11 @@ fn one_variable(variable: &Field, errors: &mut Errors) {
     }
     if expression.str().trim().is_empty() {
         errors.required(&expression, "expression is not specified");
+        return;
     }
-    cel_syntax(&expression, errors);
+    if let Some(compiled) = expressions.check(&expression, true, &Results::Any, errors) {
+        expressions.define(name.str(), &compiled);
+    }
 }
 
 fn is_identifier(text: &str) -> bool {
@@ -88,7 +100,7 @@ fn is_identifier(text: &str) -> bool {
 }
 
 /// The rules and audit annotations of a validating policy.
-pub(super) fn validations(policy: &Field, errors: &mut Errors) {
+pub(super) fn validations(policy: &Field, expressions: &Expressions, errors: &mut Errors) {
     let spec = policy.get("spec");
     let (rules, annotations) = (spec.get("validations"), spec.get("auditAnnotations"));
     if rules.is_empty() && annotations.is_empty() {
@@ -99,8 +111,15 @@ pub(super) fn validations(policy: &Field, errors: &mut Errors) {
         let (expression, reason) = (rule.get("expression"), rule.get("reason"));
         if expression.str().trim().is_empty() {
             errors.required(&expression, "expression is not specified");
+        } else {
+            expressions.check(&expression, true, &Results::truth(), errors);
         }
-        cel_syntax(&expression, errors);
+        let made = rule.get("messageExpression");
+        if !made.str().is_empty() && made.str().trim().is_empty() {
+            errors.invalid(&made, "must be non-empty if specified");
+        } else if !made.str().is_empty() {
+            expressions.check(&made, false, &Results::text(), errors);
+        }
         let message = rule.get("message");
         if !message.str().is_empty() && message.str().trim().is_empty() {
             errors.invalid(&message, "message must be non-empty if specified");
@@ -116,7 +135,7 @@ pub(super) fn validations(policy: &Field, errors: &mut Errors) {
     }
     let mut seen = BTreeSet::new();
     for annotation in annotations.items() {
-        audit_annotation(policy, &annotation, errors);
+        audit_annotation(policy, &annotation, expressions, errors);
         let key = annotation.get("key");
         if !seen.insert(key.str()) {
             errors.duplicate(&key);
@@ -125,7 +144,7 @@ pub(super) fn validations(policy: &Field, errors: &mut Errors) {
 }
 
 /// The key is qualified by the policy's name.
-fn audit_annotation(policy: &Field, annotation: &Field, errors: &mut Errors) {
+fn audit_annotation(policy: &Field, annotation: &Field, expressions: &Expressions, errors: &mut Errors) {
     let name = policy.get("metadata").str_of("name");
     let (key, value) = (annotation.get("key"), annotation.get("valueExpression"));
     if name.is_empty() {
@@ -138,8 +157,59 @@ fn audit_annotation(policy: &Field, annotation: &Field, errors: &mut Errors) {
     }
     if value.str().trim().is_empty() {
         errors.required(&value, "valueExpression is not specified");
+        return;
     }
-    cel_syntax(&value, errors);
+    expressions.check_as_written(&value, &Results::text_or_null(), errors);
+}
+
+/// What a mutating policy changes.
+pub(super) fn mutations(policy: &Field, expressions: &Expressions, errors: &mut Errors) {
+    let spec = policy.get("spec");
+    let mutations = spec.get("mutations");
+    if mutations.is_empty() {
+        errors.required(&mutations, "mutations must contain at least one item");
+    }
+    for mutation in mutations.items() {
+        one_mutation(&mutation, expressions, errors);
+    }
+    let reinvocation = spec.get("reinvocationPolicy");
+    if reinvocation.str().is_empty() {
+        errors.required(&reinvocation, "");
+    } else {
+        one_of(&reinvocation, &["IfNeeded", "Never"], errors);
+    }
+}
+
+fn one_mutation(mutation: &Field, expressions: &Expressions, errors: &mut Errors) {
+    let kind = mutation.get("patchType");
+    let forms = [
+        ("ApplyConfiguration", "applyConfiguration", Results::object()),
+        ("JSONPatch", "jsonPatch", Results::patches()),
+    ];
+    if kind.str().is_empty() {
+        errors.required(&kind, "");
+        return;
+    }
+    if !forms.iter().any(|(name, ..)| *name == kind.str()) {
+        one_of(&kind, &["ApplyConfiguration", "JSONPatch"], errors);
+        return;
+    }
+    for (name, field, results) in &forms {
+        let form = mutation.get(field);
+        match (*name == kind.str(), form.exists()) {
+            (true, false) => errors.required(&form, &format!("must be specified when patchType is {name}")),
+            (false, true) => errors.invalid(&form, format!("must not be specified when patchType is not {name}")),
+            (true, true) => {
+                let expression = form.get("expression");
+                if expression.str().trim().is_empty() {
+                    errors.required(&expression, "expression is not specified");
+                } else {
+                    expressions.check(&expression, true, results, errors);
+                }
+            }
+            (false, false) => {}
+        }
+    }
 }
 
 /// What bindings of both kinds have.

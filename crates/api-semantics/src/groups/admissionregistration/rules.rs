@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::checks::{cel_syntax, one_of};
+use super::expressions::Expressions;
+use crate::cel::Results;
+use crate::checks::one_of;
 use crate::field::{Errors, Field};
 use crate::names;
 use crate::selectors;
@@ -80,7 +82,7 @@ fn resources(list: &Field, errors: &mut Errors) {
 }
 
 /// Named CEL conditions.
-pub(super) fn match_conditions(conditions: &Field, errors: &mut Errors) {
+pub(super) fn match_conditions(conditions: &Field, expressions: &Expressions, errors: &mut Errors) {
     if conditions.len() > 64 {
         errors.too_many(conditions, 64);
     }
@@ -89,8 +91,9 @@ pub(super) fn match_conditions(conditions: &Field, errors: &mut Errors) {
         let (name, expression) = (condition.get("name"), condition.get("expression"));
         if expression.str().trim().is_empty() {
             errors.required(&expression, "");
+        } else {
+            expressions.check(&expression, true, &Results::truth(), errors);
         }
-        cel_syntax(&expression, errors);
         if name.str().is_empty() {
             errors.required(&name, "");
         } else {

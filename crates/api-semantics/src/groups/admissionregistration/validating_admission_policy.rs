@@ -11,8 +11,8 @@ pub(crate) static KIND: Kind = Kind {
     default,
     unconditional_update: false,
     validate: |o, e| {
-        super::policies::policy(o, e);
-        super::policies::validations(o, e);
+        let expressions = super::policies::policy(o, false, e);
+        super::policies::validations(o, &expressions, e);
     },
     ..Kind::CLUSTER
 };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::expressions::Expressions;
 use super::rules::{match_conditions, rule};
 use crate::checks::optional_one_of;
 use crate::field::{Errors, Field};
@@ -44,7 +45,7 @@ fn one_webhook(webhook: &Field, mutating: bool, errors: &mut Errors) {
         selectors::validate(&webhook.get(name), errors);
     }
     crate::webhooks::client_config(&webhook.get("clientConfig"), errors);
-    match_conditions(&webhook.get("matchConditions"), errors);
+    match_conditions(&webhook.get("matchConditions"), &Expressions::of_webhook(), errors);
 }
 
 /// A fully qualified domain name of at least three labels.

@@ -103,11 +103,12 @@ fn versions(spec: &Field, errors: &mut Errors) {
             errors.invalid_each(&name, names::dns1035_label(name.str()));
         }
     }
+    let shown = || crate::go_internal::compact_list(list.value(), "CustomResourceDefinitionVersion");
     if !unique {
-        errors.invalid(&list, "must contain unique version names");
+        errors.push(crate::go::invalid(&list, &shown(), "must contain unique version names"));
     }
     if list.items().filter(|v| v.bool_of("storage")).count() != 1 {
-        errors.invalid(&list, "must have exactly one version marked as storage version");
+        errors.push(crate::go::invalid(&list, &shown(), "must have exactly one version marked as storage version"));
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod custom_resource_definition;
 mod names;
+mod rules;
 mod schema;
 mod version;
 

@@ -27,7 +27,12 @@ pub(super) fn validate(root: &Field, status_subresource: bool, errors: &mut Erro
     if !kind.str().is_empty() && kind.str() != "object" {
         errors.invalid(&kind, "must be object at the root");
     }
+    let before = errors.len();
     one_schema(root, Place::Root, errors);
+    // Rules need a schema whose types are right.
+    if errors.len() == before {
+        super::rules::validate(root, errors);
+    }
 }
 
 fn one_schema(schema: &Field, place: Place, errors: &mut Errors) {
@@ -66,14 +71,6 @@ fn one_schema(schema: &Field, place: Place, errors: &mut Errors) {
     let default = schema.get("default");
     if default.exists() {
         default_value(&default, schema.value(), errors);
-    }
-    for rule in schema.get("x-kubernetes-validations").items() {
-        let source = rule.str_of("rule");
-        if source.trim().is_empty() {
-            errors.required(&rule.get("rule"), "rule is not specified");
-        } else if let Err(error) = crate::cel::Expression::compile(source) {
-            errors.invalid(&rule.get("rule"), format!("compilation failed: {error}"));
-        }
     }
 }
 

@@ -1,8 +1,10 @@
-//! Validation of device claims and classes. CEL expressions are checked where they run.
+//! Validation of device claims and classes.
 
 use std::collections::BTreeSet;
 
-use crate::checks::{cel_syntax, one_of, required_name};
+use kube_cel::Type;
+
+use crate::checks::{one_of, required_name};
 use crate::field::{Errors, Field};
 use crate::names;
 
@@ -90,8 +92,9 @@ fn selectors(list: &Field, errors: &mut Errors) {
     for selector in list.items() {
         if !selector.has("cel") {
             errors.required(&selector.get("cel"), "");
+            continue;
         }
-        cel_syntax(&selector.dig("cel.expression"), errors);
+        selector_expression(&selector.dig("cel.expression"), errors);
     }
 }
 
@@ -211,4 +214,16 @@ pub(super) fn immutable_spec(new: &Field, old: &Field, errors: &mut Errors) {
     // A template's spec holds the claim's.
     let of = if spec.has("spec") { "ResourceClaimTemplateSpec" } else { "ResourceClaimSpec" };
     crate::go::immutable(&spec, &old.get("spec"), of, errors);
+}
+
+/// A device is selected by an expression that is true of it.
+fn selector_expression(expression: &Field, errors: &mut Errors) {
+    match kube_cel::Expression::compile(expression.str(), &crate::cel::device()) {
+        Err(error) => errors.invalid_str(expression, format!("compilation failed: {error}")),
+        Ok(compiled) if ![Type::Bool, Type::Dyn].contains(compiled.ty()) => {
+            let got = compiled.ty();
+            errors.invalid(expression, format!("must evaluate to bool or the unknown type, not {got}"));
+        }
+        Ok(_) => {}
+    }
 }
