@@ -1,8 +1,12 @@
 //! Admission: plugins that change or refuse a write after it was authorized and before it is stored.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::{error::Result, model::Resource, user::UserInfo, warnings::Warnings};
@@ -39,6 +43,81 @@ pub struct Attributes<'a> {
     pub user: &'a UserInfo,
     pub dry_run: bool,
     pub warnings: &'a Warnings,
+    /// Where plugins that change objects together keep what they need to be run again.
+    pub reinvocation: Reinvocation,
+}
+
+/// Plugins that change objects at the users' bidding (policies, webhooks) are run once more when a change that came after
+/// them may concern them.
+#[derive(Debug, Default)]
+pub struct Reinvocation(Mutex<Rounds>);
+
+#[derive(Debug, Default)]
+struct Rounds {
+    /// Whether this is the second round.
+    again: bool,
+    /// Whether there has to be a second round.
+    needed: bool,
+    plugins: BTreeMap<&'static str, Invocations>,
+}
+
+/// What one plugin ran, by keys of its own.
+#[derive(Debug, Default)]
+struct Invocations {
+    /// The object as the plugin left it.
+    output: Option<Value>,
+    /// What ran, and may run again.
+    ran: BTreeSet<String>,
+    /// What the second round runs.
+    due: BTreeSet<String>,
+}
+
+impl Invocations {
+    fn require_all(&mut self) {
+        self.due.append(&mut self.ran);
+    }
+}
+
+impl Reinvocation {
+    /// Called when a plugin starts on an object.
+    pub fn begin(&self, plugin: &'static str, object: &Value) {
+        let rounds = &mut *self.0.lock();
+        let state = rounds.plugins.entry(plugin).or_default();
+        if rounds.again && state.output.as_ref() != Some(object) {
+            state.require_all();
+        }
+    }
+
+    /// Whether an invocation is to run in this round.
+    pub fn is_due(&self, plugin: &'static str, key: &str) -> bool {
+        let rounds = self.0.lock();
+        !rounds.again || rounds.plugins.get(plugin).is_some_and(|state| state.due.contains(key))
+    }
+
+    /// An invocation ran; whether it changed the object, and whether it wants to see later changes.
+    pub fn ran(&self, plugin: &'static str, key: &str, changed: bool, wants_more: bool) {
+        let rounds = &mut *self.0.lock();
+        let state = rounds.plugins.entry(plugin).or_default();
+        if changed {
+            state.require_all();
+            rounds.needed = true;
+        }
+        if wants_more {
+            state.ran.insert(key.to_owned());
+        }
+    }
+
+    /// Called when a plugin is done with an object.
+    pub fn end(&self, plugin: &'static str, object: &Value) {
+        self.0.lock().plugins.entry(plugin).or_default().output = Some(object.clone());
+    }
+
+    /// Starts the second round, if there has to be one.
+    fn go_again(&self) -> bool {
+        let rounds = &mut *self.0.lock();
+        rounds.again = true;
+        rounds.needed
+    }
 }
 
 impl Attributes<'_> {
@@ -81,6 +160,14 @@ impl AdmissionChain {
     }
 
     pub async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
+        self.round(attributes, object).await?;
+        if attributes.reinvocation.go_again() {
+            self.round(attributes, object).await?;
+        }
+        Ok(())
+    }
+
+    async fn round(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
         for plugin in &self.0 {
             if plugin.wants(attributes) {
                 plugin.mutate(attributes, object).await?;

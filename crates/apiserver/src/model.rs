@@ -288,6 +288,26 @@ impl Resource {
         self.stored.as_ref().ok_or_else(Error::method_not_allowed)
     }
 
+    /// Whether another resource has the same objects, in this version or another.
+    pub fn same_storage(&self, other: &Resource) -> bool {
+        match (&self.stored, &other.stored) {
+            (Some(a), Some(b)) => Arc::ptr_eq(&a.model, &b.model),
+            _ => std::ptr::eq(self, other),
+        }
+    }
+
+    /// One of its objects in the version of another resource with the same objects.
+    pub fn convert_to(&self, other: &Resource, object: Value) -> Result<Value> {
+        match (&self.stored, &other.stored) {
+            (Some(from), Some(to)) if from.version != to.version => {
+                let model = &from.model;
+                let stored = (model.convert)(&model.formats[from.version], model.storage(), object)?;
+                model.served(stored, to.version)
+            }
+            _ => Ok(object),
+        }
+    }
+
     pub fn not_found(&self, name: &str) -> Error {
         Error::not_found(&self.group, &self.plural, name)
     }

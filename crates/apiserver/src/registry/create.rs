@@ -5,7 +5,7 @@ use storage::{Revision, StoreError};
 
 use super::{Registry, Writer, fields::Manager, with_revision};
 use crate::{
-    admission::{Attributes, Operation},
+    admission::{Attributes, Operation, Reinvocation},
     error::{Error, Result, from_store},
     meta,
     model::{Resource, Stored},
@@ -55,6 +55,7 @@ impl Registry {
             user: &writer.user,
             dry_run: writer.dry_run,
             warnings: &writer.warnings,
+            reinvocation: Reinvocation::default(),
         };
         // What admission adds has no owner.
         if !writer.applied {

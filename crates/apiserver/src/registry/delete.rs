@@ -5,7 +5,7 @@ use storage::{KeyValue, Revision, StoreError};
 
 use super::{Registry, Writer, decode, with_revision};
 use crate::{
-    admission::{Attributes, Operation},
+    admission::{Attributes, Operation, Reinvocation},
     error::{Error, Result, from_store},
     meta,
     model::{Resource, Stored},
@@ -61,6 +61,7 @@ impl Registry {
                 user: &writer.user,
                 dry_run: options.dry_run,
                 warnings: &writer.warnings,
+                reinvocation: Reinvocation::default(),
             };
             self.admission.mutate(&attributes, &mut Value::Null).await?;
             self.admission.validate(&attributes, &Value::Null).await?;

@@ -7,7 +7,7 @@ use storage::{KeyValue, Revision, StoreError};
 
 use super::{Registry, Writer, create::check_namespace, decode, fields::Manager, with_revision};
 use crate::{
-    admission::{Attributes, Operation},
+    admission::{Attributes, Operation, Reinvocation},
     error::{Error, Result, from_store},
     meta,
     model::{Resource, Stored},
@@ -121,6 +121,7 @@ impl Registry {
             user: &writer.user,
             dry_run: writer.dry_run,
             warnings: &writer.warnings,
+            reinvocation: Reinvocation::default(),
         };
         if !writer.applied && !change.keeps_owners {
             Manager::new(resource, writer, change.part, change.subresource).record(Some(&old), &mut new);

@@ -8,6 +8,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
+mod policy;
 mod priority;
 mod rbac_escalation;
 mod resource_quota;
@@ -25,7 +26,7 @@ use apiserver::admission::Plugin;
 use crate::{cell::CoreCell, config::Config};
 
 /// Plugins that upstream has and that are not there yet; naming them to be disabled is fine.
-const ABSENT: [&str; 24] = [
+const ABSENT: [&str; 22] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
@@ -36,7 +37,6 @@ const ABSENT: [&str; 24] = [
     "ImagePolicyWebhook",
     "JobValidation",
     "LimitPodHardAntiAffinityTopology",
-    "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
     "NamespaceAutoProvision",
     "NamespaceExists",
@@ -48,7 +48,6 @@ const ABSENT: [&str; 24] = [
     "PodResizeValidator",
     "PodTolerationRestriction",
     "PodTopologyLabels",
-    "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
 ];
 
@@ -93,6 +92,8 @@ fn table(config: &Config, core: &CoreCell) -> Vec<(Arc<dyn Plugin>, bool)> {
         (Arc::new(certificates::SubjectRestriction), true),
         (Arc::new(default_class::DefaultClass::ingress(core.clone())), true),
         (Arc::new(tolerations::DefaultTolerationSeconds::new(config)), true),
+        (Arc::new(policy::MutatingAdmissionPolicy::new(core.clone())), true),
+        (Arc::new(policy::ValidatingAdmissionPolicy::new(core.clone())), true),
         // Last: what it charges, nobody else refuses.
         (Arc::new(resource_quota::ResourceQuota(core.clone())), true),
     ]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apiserver::{
-    admission::{Attributes, Operation},
+    admission::{Attributes, Operation, Reinvocation},
     error::{Error, Result},
     options::WriteOptions,
     respond,
@@ -38,6 +38,7 @@ impl Endpoint for Token {
             user: &user,
             dry_run: options.dry_run,
             warnings: &warnings,
+            reinvocation: Reinvocation::default(),
         };
         core.admission.validate(&attributes, &wanted).await?;
         let token = self.0.token_requests.create(&info.namespace, &info.name, wanted).await?;

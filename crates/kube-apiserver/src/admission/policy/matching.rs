@@ -1,0 +1,212 @@
+//! Whether a policy or a binding is about a request.
+
+use api_types::selector::LabelSelector;
+use serde_json::Value;
+
+/// Rules and selectors of a policy or binding.
+#[derive(Debug, Default)]
+pub(super) struct Match {
+    namespaces: Selector,
+    objects: Selector,
+    /// No rules: everything.
+    rules: Vec<Rule>,
+    excluded: Vec<Rule>,
+    /// Whether a rule for another version of a resource counts.
+    equivalent: bool,
+}
+
+/// A selector, or why it is none.
+#[derive(Debug)]
+struct Selector(Result<LabelSelector, String>);
+
+impl Default for Selector {
+    fn default() -> Self {
+        Selector(Ok(LabelSelector::everything()))
+    }
+}
+
+impl Selector {
+    fn of(value: &Value) -> Self {
+        if value.is_null() {
+            return Selector::default();
+        }
+        Selector(LabelSelector::from_object(value).map_err(|e| e.to_string()))
+    }
+
+    fn get(&self) -> Result<&LabelSelector, String> {
+        self.0.as_ref().map_err(Clone::clone)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Rule {
+    operations: Vec<String>,
+    groups: Vec<String>,
+    versions: Vec<String>,
+    resources: Vec<String>,
+    scope: String,
+    names: Vec<String>,
+}
+
+/// A resource that a rule may name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    pub(super) operation: &'a str,
+    pub(super) group: &'a str,
+    pub(super) version: &'a str,
+    pub(super) plural: &'a str,
+    pub(super) subresource: &'a str,
+    pub(super) namespaced: bool,
+    pub(super) name: &'a str,
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|s| s.as_str().map(str::to_owned)).collect()
+}
+
+impl Rule {
+    fn of(rule: &Value) -> Rule {
+        Rule {
+            operations: strings(&rule["operations"]),
+            groups: strings(&rule["apiGroups"]),
+            versions: strings(&rule["apiVersions"]),
+            resources: strings(&rule["resources"]),
+            scope: rule["scope"].as_str().unwrap_or("*").to_owned(),
+            names: strings(&rule["resourceNames"]),
+        }
+    }
+
+    fn matches(&self, target: &Target<'_>) -> bool {
+        let any = |list: &[String], wanted: &str| list.iter().any(|item| item == "*" || item == wanted);
+        let in_scope = match self.scope.as_str() {
+            "Namespaced" => target.namespaced,
+            // A namespace counts as one of the cluster's.
+            "Cluster" => !target.namespaced || (target.group.is_empty() && target.plural == "namespaces"),
+            _ => true,
+        };
+        in_scope
+            && any(&self.operations, target.operation)
+            && any(&self.groups, target.group)
+            && any(&self.versions, target.version)
+            && (self.names.is_empty() || self.names.iter().any(|n| n == target.name))
+            && self.resources.iter().any(|resource| {
+                let (plural, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+                (plural == "*" || plural == target.plural) && (subresource == "*" || subresource == target.subresource)
+            })
+    }
+}
+
+/// The labels that selectors look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Labels<'a> {
+    pub(super) object: &'a Value,
+    pub(super) old: &'a Value,
+    /// Of the namespace that the request is in, or is about; none for what is in none.
+    pub(super) namespace: Option<&'a Value>,
+}
+
+impl Match {
+    /// From `matchConstraints` or `matchResources`; null matches everything.
+    pub(super) fn of(value: &Value) -> Match {
+        let rules = |name: &str| value[name].as_array().into_iter().flatten().map(Rule::of).collect();
+        Match {
+            namespaces: Selector::of(&value["namespaceSelector"]),
+            objects: Selector::of(&value["objectSelector"]),
+            rules: rules("resourceRules"),
+            excluded: rules("excludeResourceRules"),
+            equivalent: value["matchPolicy"] != "Exact",
+        }
+    }
+
+    /// Which of `targets` (the request's own first, then the same resource in other versions) this is about.
+    ///
+    /// # Errors
+    /// A selector that can't be read.
+    pub(super) fn find(&self, targets: &[Target<'_>], labels: Labels<'_>) -> Result<Option<usize>, String> {
+        if let Some(namespace) = labels.namespace
+            && !self.namespaces.get()?.matches(namespace.as_object())
+        {
+            return Ok(None);
+        }
+        let objects = self.objects.get()?;
+        let selected = |object: &Value| !object.is_null() && objects.matches(object["metadata"]["labels"].as_object());
+        if !objects.is_everything() && !selected(labels.object) && !selected(labels.old) {
+            return Ok(None);
+        }
+        let targets = if self.equivalent { targets } else { &targets[..targets.len().min(1)] };
+        let named = |rules: &[Rule]| targets.iter().position(|target| rules.iter().any(|rule| rule.matches(target)));
+        if named(&self.excluded).is_some() {
+            return Ok(None);
+        }
+        Ok(if self.rules.is_empty() { Some(0) } else { named(&self.rules) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const PODS: Target<'_> = Target {
+        operation: "CREATE",
+        group: "",
+        version: "v1",
+        plural: "pods",
+        subresource: "",
+        namespaced: true,
+        name: "a",
+    };
+
+    fn matches(policy: Value, target: Target<'_>, object: Value) -> bool {
+        let labels = json!({"env": "prod"});
+        let seen = Labels { object: &object, old: &Value::Null, namespace: Some(&labels) };
+        Match::of(&policy).find(&[target], seen).expect("selectors are fine").is_some()
+    }
+
+    fn rule(resources: &str) -> Value {
+        json!([{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": [resources]}])
+    }
+
+    #[test]
+    fn rules_name_resources() {
+        let pod = || json!({"metadata": {}});
+        for (resources, wanted) in
+            [("pods", true), ("*", true), ("*/*", true), ("pods/*", true), ("pods/status", false), ("services", false)]
+        {
+            assert_eq!(matches(json!({"resourceRules": rule(resources)}), PODS, pod()), wanted, "{resources}");
+        }
+        let status = Target { subresource: "status", ..PODS };
+        assert!(matches(json!({"resourceRules": rule("*/status")}), status, pod()));
+        assert!(!matches(json!({"resourceRules": rule("pods")}), status, pod()));
+        assert!(!matches(json!({"resourceRules": rule("pods")}), Target { operation: "UPDATE", ..PODS }, pod()));
+        let excluded = json!({"resourceRules": rule("*"), "excludeResourceRules": rule("pods")});
+        assert!(!matches(excluded, PODS, pod()));
+        let mut named = rule("pods");
+        named[0]["resourceNames"] = json!(["b"]);
+        assert!(!matches(json!({"resourceRules": named}), PODS, pod()));
+    }
+
+    #[test]
+    fn selectors_narrow() {
+        let pod = || json!({"metadata": {"labels": {"app": "web"}}});
+        let by = |which: &str, key: &str, value: &str| json!({"resourceRules": rule("pods"), which: {"matchLabels": {key: value}}});
+        assert!(matches(by("objectSelector", "app", "web"), PODS, pod()));
+        assert!(!matches(by("objectSelector", "app", "db"), PODS, pod()));
+        assert!(matches(by("namespaceSelector", "env", "prod"), PODS, pod()));
+        assert!(!matches(by("namespaceSelector", "env", "test"), PODS, pod()));
+    }
+
+    #[test]
+    fn another_version_counts_when_equivalent() {
+        let policy = |policy: &str| {
+            json!({"matchPolicy": policy, "resourceRules": [{"operations": ["*"], "apiGroups": ["apps"],
+                "apiVersions": ["v1beta1"], "resources": ["deployments"]}]})
+        };
+        let one = |version| Target { group: "apps", plural: "deployments", version, ..PODS };
+        let object = json!({"metadata": {}});
+        let labels = Labels { object: &object, old: &Value::Null, namespace: None };
+        let find = |p: &str| Match::of(&policy(p)).find(&[one("v1"), one("v1beta1")], labels).expect("fine");
+        assert_eq!((find("Equivalent"), find("Exact")), (Some(1), None));
+    }
+}

@@ -1,0 +1,5 @@
+//! Admission policies through the server's front door, in memory.
+
+mod mutating;
+mod server;
+mod validating;

@@ -1,0 +1,85 @@
+//! A server in memory, and what the tests do with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiserver::user::UserInfo;
+use component_base::flags::Flags;
+use kube::Client;
+use kube_apiserver::{config::Config, options, run};
+use serde_json::{Value, json};
+use storage::embedded::Embedded;
+use tokio_util::sync::CancellationToken;
+
+/// The policies' part of the API.
+pub(crate) const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1";
+pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+pub(crate) struct Server {
+    api: run::ApiServer,
+    client: Client,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Server {
+        Server::with(&[]).await
+    }
+
+    pub(crate) async fn with(more: &[&str]) -> Server {
+        let mut args = vec!["--service-cluster-ip-range=10.96.0.0/28", "--advertise-address=192.0.2.10"];
+        args.extend(more);
+        let flags = Flags::parse("kube-apiserver", options::FLAGS, args).expect("flags parse");
+        let config = Config::from_flags(&flags).expect("flags are valid");
+        let shutdown = CancellationToken::new();
+        let store = Arc::new(Embedded::in_memory());
+        let api = run::build(&config, store, shutdown.clone()).await.expect("the server starts");
+        let client = api.client_as(UserInfo::new("admin", &["system:masters"]));
+        Server { api, client, shutdown }
+    }
+
+    pub(crate) async fn request(&self, method: &str, path: &str, body: &Value) -> Result<Value, Value> {
+        let request = http::Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let request = request.body(body.to_string().into_bytes()).expect("request");
+        self.client.request(request).await.map_err(|error| match error {
+            kube::Error::Api(status) => serde_json::to_value(*status).expect("status"),
+            other => panic!("no API error: {other}"),
+        })
+    }
+
+    pub(crate) async fn create(&self, path: &str, body: Value) -> Value {
+        self.request("POST", path, &body).await.unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    /// The refusal of a creation.
+    pub(crate) async fn refused(&self, path: &str, body: Value) -> Value {
+        self.request("POST", path, &body).await.expect_err("is refused")
+    }
+
+    /// Retries a dry run until what comes out is as wanted: policies come into force when the caches have them.
+    pub(crate) async fn until(&self, path: &str, body: &Value, wanted: impl Fn(&Result<Value, Value>) -> bool) {
+        let path = format!("{path}?dryRun=All");
+        let attempts = async {
+            while !wanted(&self.request("POST", &path, body).await) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), attempts).await.expect("the policy comes into force");
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.api.tasks.close();
+        self.api.tasks.wait().await;
+    }
+}
+
+/// A rule about creating and updating config maps.
+pub(crate) fn config_maps() -> Value {
+    json!({"resourceRules": [{"operations": ["CREATE", "UPDATE"], "apiGroups": [""], "apiVersions": ["v1"],
+        "resources": ["configmaps"]}]})
+}
+
+pub(crate) fn config_map(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+}
