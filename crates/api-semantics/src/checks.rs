@@ -103,7 +103,7 @@ pub(crate) fn same(a: &Field, b: &Field) -> bool {
     same_value(a.value(), b.value())
 }
 
-fn same_value(a: &serde_json::Value, b: &serde_json::Value) -> bool {
+pub(crate) fn same_value(a: &serde_json::Value, b: &serde_json::Value) -> bool {
     use serde_json::Value;
     match (a, b) {
         (Value::Object(x), Value::Object(y)) => {

@@ -72,10 +72,10 @@ pub(crate) fn selector(selector: &Field) -> String {
     if !selector.exists() {
         return "null".to_owned();
     }
+    let shown = crate::selectors::shown(selector.value());
     let parts = ["matchLabels", "matchExpressions"]
         .iter()
-        .filter(|name| !selector.get(name).is_zero())
-        .map(|name| format!("\"{name}\":{}", selector.get(name).value()));
+        .filter_map(|name| shown.get(name).map(|value| format!("\"{name}\":{value}")));
     format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
 }
 

@@ -138,8 +138,9 @@ fn selector(selector: &Value) -> Node {
     if selector.as_object().is_some_and(|m| m.keys().any(|k| !known.contains(&k.as_str()))) {
         return Node::Raw(selector.clone());
     }
-    let set = known.iter().filter(|n| selector.get(n).is_some_and(|v| !is_zero(v)));
-    Node::Object(set.map(|n| ((*n).to_owned(), Node::Raw(selector[*n].clone()))).collect())
+    let shown = crate::selectors::shown(selector);
+    let set = known.iter().filter_map(|n| Some(((*n).to_owned(), Node::Raw(shown.get(n)?.clone()))));
+    Node::Object(set.collect())
 }
 
 /// A pod spec as the internal type has it: what concerns the host stands in the security context.
@@ -237,8 +238,7 @@ pub(crate) fn diff(old: &Value, new: &Value, of: &str) -> String {
         out.push('\n');
         out
     };
-    let (old, new) = (text(old), text(new));
-    similar::TextDiff::from_lines(&old, &new).unified_diff().context_radius(3).to_string()
+    crate::unified_diff::unified(&text(old), &text(new))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::field::{Errors, Field};
 use crate::object_meta::{self, NameRule};
-use crate::strategy::{Context, Part, Strategy, changes_spec, keep_other_parts};
+use crate::strategy::{Context, Part, Resets, Strategy, changes_spec, keep_metadata, keep_other_parts};
 
 /// What is special about a kind. `..Kind::PLAIN` stands for "as the generic registry does it".
 pub(crate) struct Kind {
@@ -19,6 +19,10 @@ pub(crate) struct Kind {
     pub(crate) unconditional_update: bool,
     /// The status of a new object; `None` for kinds without a status (whatever the client sent stays).
     pub(crate) initial_status: Option<fn() -> Value>,
+    /// Whether an update of the status leaves labels, annotations, owners and finalizers as they were.
+    pub(crate) status_keeps_metadata: bool,
+    /// See [`Strategy::resets`]; `None` where the usual rule holds.
+    pub(crate) resets: fn(Part) -> Option<Resets>,
     pub(crate) default: fn(&mut Value),
     /// Runs after the status was reset.
     pub(crate) prepare_create: fn(&Context, &mut Value),
@@ -28,6 +32,9 @@ pub(crate) struct Kind {
     pub(crate) validate: fn(&Field, &mut Errors),
     /// Upstream looks twice on updates of this kind, and clients see the causes twice.
     pub(crate) validated_twice: bool,
+    /// How often upstream validates labels on an update: twice for every kind, and then in the kind's own validation of
+    /// the change and of the new object, where it has these.
+    pub(crate) labels_validated: usize,
     /// What is wrong only with a new object.
     pub(crate) validate_create: fn(&Field, &mut Errors),
     /// What is wrong with the change from the second to the first, for the main part.
@@ -47,11 +54,14 @@ impl Kind {
         create_on_update: false,
         unconditional_update: true,
         initial_status: None,
+        status_keeps_metadata: false,
+        resets: |_| None,
         default: |_| {},
         prepare_create: |_, _| {},
         prepare_update: |_, _, _, _| {},
         validate: |_, _| {},
         validated_twice: false,
+        labels_validated: 4,
         validate_create: |_, _| {},
         validate_change: |_, _, _| {},
         validate_part: |_, _, _, _| {},
@@ -83,6 +93,9 @@ impl Strategy for Kind {
         if self.initial_status.is_some() {
             keep_other_parts(part, new, old);
         }
+        if self.status_keeps_metadata && part == Part::Status {
+            keep_metadata(new, old);
+        }
         (self.prepare_update)(context, part, new, old);
     }
 
@@ -102,6 +115,9 @@ impl Strategy for Kind {
         if part == Part::Main {
             object_meta::validate(&new.get("metadata"), self.namespaced, self.name, &mut errors);
             errors.dedup();
+            for _ in 1..self.labels_validated {
+                object_meta::labels_and_annotations(&new.get("metadata"), &mut errors);
+            }
             for _ in 0..=usize::from(self.validated_twice) {
                 (self.validate)(&new, &mut errors);
             }
@@ -117,6 +133,13 @@ impl Strategy for Kind {
         let old = old.map(Field::root);
         (self.warnings)(&Field::root(new), old.as_ref(), &mut out);
         out
+    }
+
+    fn resets(&self, part: Part) -> Option<Resets> {
+        match part {
+            Part::Status if self.status_keeps_metadata => Some(&[&["metadata"], &["spec"]]),
+            _ => (self.resets)(part),
+        }
     }
 
     fn has_generation(&self) -> bool {

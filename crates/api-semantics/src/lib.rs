@@ -25,8 +25,9 @@ mod strategy;
 pub mod structural;
 pub mod table;
 mod time;
+mod unified_diff;
 mod webhooks;
 
 pub use convert::convert;
 pub use groups::strategy_for;
-pub use strategy::{Context, Part, Strategy, keep_other_parts};
+pub use strategy::{Context, Part, Resets, Strategy, keep_other_parts};

@@ -60,6 +60,13 @@ pub(crate) fn validate(metadata: &Field, namespaced: bool, name: NameRule, error
     managed_fields(&metadata.get("managedFields"), errors);
 }
 
+/// What upstream looks at again and again on updates: in the generic registry, when it compares metadata, and in the
+/// kind's own validation. Clients see each time.
+pub(crate) fn labels_and_annotations(metadata: &Field, errors: &mut Errors) {
+    labels(&metadata.get("labels"), errors);
+    annotations(&metadata.get("annotations"), errors);
+}
+
 fn namespace(field: &Field, namespaced: bool, errors: &mut Errors) {
     if !namespaced {
         if !field.str().is_empty() {

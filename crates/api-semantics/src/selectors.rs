@@ -41,6 +41,20 @@ pub(crate) fn is_empty(selector: &Field) -> bool {
     selector.get("matchLabels").is_empty() && selector.get("matchExpressions").is_empty()
 }
 
+/// The selector as upstream shows it: the API's own type, which leaves out what is empty.
+pub(crate) fn shown(selector: &Value) -> Value {
+    let mut shown = selector.clone();
+    if let Some(expressions) = shown.get_mut("matchExpressions").and_then(Value::as_array_mut) {
+        for expression in expressions.iter_mut().filter_map(Value::as_object_mut) {
+            expression.retain(|name, value| name != "values" || !crate::field::is_zero(value));
+        }
+    }
+    if let Some(fields) = shown.as_object_mut() {
+        fields.retain(|_, value| !crate::field::is_zero(value));
+    }
+    shown
+}
+
 /// Whether the selector selects these labels.
 pub(crate) fn matches(selector: &Field, labels: &Field) -> bool {
     let value = |key: &str| labels.value().get(key).and_then(Value::as_str);

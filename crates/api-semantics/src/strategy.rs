@@ -28,6 +28,9 @@ pub struct Context {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
+/// Paths of fields.
+pub type Resets = &'static [&'static [&'static str]];
+
 /// The behaviour of one kind in one served version. Objects are JSON values of that version, already checked against the
 /// schema (every field has the right JSON type).
 pub trait Strategy: Send + Sync {
@@ -60,6 +63,12 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// The fields that a write of this part resets, so that no writer of it comes to own them. `None` stands for the
+    /// usual: the main part resets the status (where that is a subresource), `status` resets the spec.
+    fn resets(&self, _part: Part) -> Option<Resets> {
+        None
+    }
+
     /// Whether `metadata.generation` is kept: 1 on create, +1 when an update changes anything but metadata and status.
     fn has_generation(&self) -> bool {
         true
@@ -89,7 +98,8 @@ pub(crate) fn changes_spec(new: &Value, old: &Value) -> bool {
         let counts = |k: &String| !matches!(k.as_str(), "metadata" | "status" | "apiVersion" | "kind");
         fields.filter(|(k, v)| counts(k) && !v.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect()
     };
-    relevant(new) != relevant(old)
+    let object = |v| Value::Object(relevant(v).into_iter().collect());
+    !crate::checks::same_value(&object(new), &object(old))
 }
 
 fn drop_field(object: &mut Value, name: &str) {
@@ -120,5 +130,18 @@ pub fn keep_other_parts(part: Part, new: &mut Value, old: &Value) {
             new.extend(metadata.map(|m| ("metadata".to_owned(), m)));
         }
         Part::Other(_) => {}
+    }
+}
+
+/// Keeps the metadata but for the record of who owns what, and what the registry compares (name, version).
+pub(crate) fn keep_metadata(new: &mut Value, old: &Value) {
+    const KEPT: [&str; 6] =
+        ["deletionTimestamp", "generation", "labels", "annotations", "finalizers", "ownerReferences"];
+    let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    for name in KEPT {
+        metadata.remove(name);
+        if let Some(value) = old["metadata"].get(name) {
+            metadata.insert(name.to_owned(), value.clone());
+        }
     }
 }

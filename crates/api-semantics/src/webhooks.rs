@@ -68,10 +68,13 @@ fn service_path(path: &Field, errors: &mut Errors) {
         errors.invalid(path, "segment[0] may not be empty");
         return;
     }
-    let Some(rest) = text.strip_prefix('/') else {
+    if !text.starts_with('/') {
         errors.invalid(path, "must start with a '/'");
-        return;
-    };
+    }
+    // Whatever the first character is, it is taken for the slash.
+    let mut rest = text.chars();
+    rest.next();
+    let rest = rest.as_str();
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     for (i, step) in rest.split('/').enumerate() {
         if step.is_empty() {

@@ -127,7 +127,8 @@ impl Target {
     /// As the server decodes it: known fields only, zero values as Go has them.
     fn decoded(&self, body: &Value) -> Value {
         let text = body.to_string().replace("\"NS\"", "\"ns\"");
-        json::decode(text.as_bytes(), &self.schema)
+        let doc = json::parse(text.as_bytes()).unwrap();
+        json::decode_as_sent(&doc, &self.schema)
             .map(|d| d.value)
             .unwrap_or_else(|e| json!({"undecodable": e.to_string()}))
     }

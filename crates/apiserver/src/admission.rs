@@ -39,6 +39,8 @@ pub struct Attributes<'a> {
     pub namespace: &'a str,
     /// Empty on create with a generated name.
     pub name: &'a str,
+    /// What the name will be made from, on create.
+    pub generate_name: &'a str,
     pub old: Option<&'a Value>,
     pub user: &'a UserInfo,
     pub dry_run: bool,
@@ -128,7 +130,12 @@ impl Attributes<'_> {
 
     /// 403 in the words that upstream's plugins use.
     pub fn forbidden(&self, why: &str) -> crate::error::Error {
-        crate::error::Error::forbidden(&self.resource.group, &self.resource.plural, self.name, why)
+        let name = match (self.name, self.generate_name) {
+            ("", "") if self.operation == Operation::Create => "Unknown",
+            ("", base) => base,
+            (name, _) => name,
+        };
+        crate::error::Error::forbidden(&self.resource.group, &self.resource.plural, name, why)
     }
 }
 

@@ -84,7 +84,8 @@ fn decode_doc(format: &Format, doc: &json::Doc<'_>, body: &[u8]) -> Result<(Valu
         return Err(unrecognized(format, &why, body));
     }
     check_type(format, doc)?;
-    let decoded = json::decode_doc(doc, &format.schema).map_err(|e| cannot_be_handled(format, &format.version, &e))?;
+    let decoded =
+        json::decode_as_sent(doc, &format.schema).map_err(|e| cannot_be_handled(format, &format.version, &e))?;
     Ok((decoded.value, decoded.strict_errors))
 }
 
@@ -144,8 +145,8 @@ fn decode_protobuf(format: &Format, body: &[u8]) -> Result<Value> {
 pub fn decode_value(format: &Format, value: &Value) -> Result<(Value, Vec<String>)> {
     let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
     check_type_meta(format, text("apiVersion"), text("kind"))?;
-    let decoded =
-        json::decode_value(value, &format.schema).map_err(|e| cannot_be_handled(format, &format.version, &e))?;
+    let decoded = json::decode_as_sent(&json::Doc::from(value), &format.schema)
+        .map_err(|e| cannot_be_handled(format, &format.version, &e))?;
     Ok((decoded.value, decoded.strict_errors))
 }
 

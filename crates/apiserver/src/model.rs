@@ -175,7 +175,8 @@ pub trait Behaviour: Send + Sync + 'static {
     }
 
     /// Runs when deletion is first recorded on an object that stays for now.
-    fn mark_terminating(&self, _object: &mut Value) {}
+    /// `marked` has its deletion timestamp, grace period and generation; `object` is as it was before.
+    fn mark_terminating(&self, _marked: &mut Value, _object: &Value) {}
 
     /// How dependents fare when the client does not say.
     fn default_propagation(&self) -> Propagation {
@@ -317,7 +318,9 @@ impl Resource {
     }
 
     pub fn invalid(&self, name: &str, errors: &[api_types::FieldError]) -> Error {
-        Error::invalid(&self.group, &self.kind, name, errors)
+        // Upstream validates internal types: a kind that is served in two groups is called by the one that stores it.
+        let storage = self.stored.as_ref().map(|s| &s.model.formats[s.model.storage_format].group);
+        Error::invalid(storage.unwrap_or(&self.group), &self.kind, name, errors)
     }
 }
 

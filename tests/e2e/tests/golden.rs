@@ -46,7 +46,7 @@ fn server(dir: &Path) -> Result<Background> {
     let key = rcgen::KeyPair::generate()?;
     std::fs::write(path("sa.key"), key.serialize_pem())?;
     std::fs::write(path("sa.pub"), key.public_key_pem())?;
-    std::fs::write(path("tokens"), format!("{TOKEN},golden,1,system:masters\n"))?;
+    std::fs::write(path("tokens"), format!("{TOKEN},admin,1,system:masters\nusertoken,alice,2,dev\n"))?;
     let log = std::fs::File::create(path("log"))?;
     let child = Command::new(e2e_tests::bin_dir()?.join("kube-apiserver"))
         .args(["--bind-address=127.0.0.1", &format!("--secure-port={PORT}"), "--authorization-mode=RBAC"])

@@ -16,7 +16,7 @@ pub use field_set::FieldSet;
 pub use overlay::overlay;
 pub use typed::TypedError;
 
-use api_types::schema::{Type, zero};
+use api_types::schema::{Type, normalize_as_printed, zero};
 use api_types::{ApiError, json};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -78,16 +78,22 @@ impl Write<'_> {
 // === updates ===
 
 /// Records the owner of what a create, update or patch changed. `old` is absent on create. Leaves the entries in `new`.
+/// `new` may be as sent.
 pub fn track_update(schema: &Type, old: Option<&Value>, new: &mut Value, write: &Write<'_>) {
     let mut managed = entries_for_update(old, new, write);
     managed::strip(new);
+    if old.into_iter().chain([&*new]).any(|object| typed::has_keyless_items(object, schema)) {
+        return;
+    }
     if managed.is_empty() && old.is_some() {
         // An object that was never tracked is not tracked from an update on; its first apply begins.
         return;
     }
     let mut before = old.cloned().unwrap_or_else(|| zero(schema));
     managed::strip(&mut before);
-    record(schema, &before, new, &mut managed, write);
+    let mut after = new.clone();
+    normalize_as_printed(&mut after, schema);
+    record(schema, &before, &after, &mut managed, write);
     managed::cap(&mut managed);
     managed::write(&managed, new);
 }
@@ -154,7 +160,7 @@ pub fn apply(request: Request<'_>, write: &Write<'_>) -> Result<Value, ApiError>
     let mut live = request.live.cloned().unwrap_or_else(|| zero(request.schema));
     managed::strip(&mut live);
     if managed.is_empty() && request.live.is_some() {
-        let adopt = Write { manager: BEFORE_FIRST_APPLY, subresource: "", resets: &FieldSet::default(), ..*write };
+        let adopt = Write { manager: BEFORE_FIRST_APPLY, subresource: "", ..*write };
         record(request.schema, &zero(request.schema), &live, &mut managed, &adopt);
     }
     let outcome = match merge_configuration(&request, write, &live, &managed, request.force) {

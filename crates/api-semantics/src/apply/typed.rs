@@ -4,6 +4,8 @@
 //! The rules are those of upstream's structured-merge-diff: structs and maps merge field by field unless atomic, lists
 //! merge by item when they are sets or have keys, everything else is a leaf.
 
+use std::collections::BTreeSet;
+
 use api_types::schema::{ListKind, Type};
 use serde_json::{Map, Value};
 
@@ -97,14 +99,20 @@ fn item_element(item: &Value, kind: &ListKind, node: Node<'_>) -> Option<String>
     (!found.is_empty()).then(|| format!("k:{}", Value::Object(found)))
 }
 
-/// The items of a list with their elements; items without keys and repeated ones are left out.
+/// The items of a list with their elements, repeated ones too; items without keys are left out.
 fn elements<'v>(value: Option<&'v Value>, kind: &ListKind, node: Node<'_>) -> Vec<(String, &'v Value)> {
-    let mut out: Vec<(String, &Value)> = Vec::new();
-    for item in value.and_then(Value::as_array).into_iter().flatten() {
-        if let Some(element) = item_element(item, kind, node)
-            && !out.iter().any(|(seen, _)| *seen == element)
-        {
-            out.push((element, item));
+    let items = value.and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(|item| Some((item_element(item, kind, node)?, item))).collect()
+}
+
+/// The same, with the items of one element together: more than one when the list repeats it, which only lists that
+/// were written by updates do.
+fn grouped<'v>(value: Option<&'v Value>, kind: &ListKind, node: Node<'_>) -> Vec<(String, Vec<&'v Value>)> {
+    let mut out: Vec<(String, Vec<&Value>)> = Vec::new();
+    for (element, item) in elements(value, kind, node) {
+        match out.iter_mut().find(|(seen, _)| *seen == element) {
+            Some((_, items)) => items.push(item),
+            None => out.push((element, vec![item])),
         }
     }
     out
@@ -143,9 +151,11 @@ fn collect(value: &Value, node: Node<'_>, path: &mut Vec<String>, set: &mut Fiel
             }
         }
         Shape::Items(kind, item_node) => {
-            for (element, item) in elements(Some(value), kind, item_node) {
+            for (element, items) in grouped(Some(value), kind, item_node) {
                 path.push(element);
-                collect(item, item_node, path, set);
+                if let [item] = items[..] {
+                    collect(item, item_node, path, set);
+                }
                 set.insert(path);
                 path.pop();
             }
@@ -256,19 +266,34 @@ impl Walk {
     }
 
     fn items(&mut self, old: Option<&Value>, new: Option<&Value>, kind: &ListKind, node: Node<'_>) {
-        let old = elements(old, kind, node);
-        let new = elements(new, kind, node);
-        let find = |list: &[(String, &Value)], element: &str| list.iter().position(|(e, _)| e == element);
-        for (element, item) in &old {
-            self.path.push(element.clone());
-            self.compare(Some(item), find(&new, element).map(|i| new[i].1), node);
-            self.path.pop();
+        let old = grouped(old, kind, node);
+        let mut new = grouped(new, kind, node);
+        for (element, before) in old {
+            let after = new.iter().position(|(e, _)| *e == element).map(|i| new.remove(i).1);
+            self.group(element, &before, &after.unwrap_or_default(), node);
         }
-        for (element, item) in new.iter().filter(|(e, _)| find(&old, e).is_none()) {
-            self.path.push(element.clone());
-            self.compare(None, Some(item), node);
-            self.path.pop();
+        for (element, after) in new {
+            self.group(element, &[], &after, node);
         }
+    }
+
+    /// The items of one element. Repeated ones are owned together, as a leaf.
+    fn group(&mut self, element: String, old: &[&Value], new: &[&Value], node: Node<'_>) {
+        self.path.push(element);
+        match (old, new) {
+            ([_, _, ..], [_, _, ..]) if old != new => self.out.modified.insert(&self.path),
+            ([_, _, ..], [_, _, ..]) => {}
+            ([_, _, ..], _) => {
+                self.compare(None, new.first().copied(), node);
+                self.out.removed.insert(&self.path);
+            }
+            (_, [_, _, ..]) => {
+                self.compare(old.first().copied(), None, node);
+                self.out.added.insert(&self.path);
+            }
+            _ => self.compare(old.first().copied(), new.first().copied(), node),
+        }
+        self.path.pop();
     }
 }
 
@@ -300,9 +325,14 @@ fn merge_node(live: Option<&Value>, applied: &Value, node: Node<'_>) -> Value {
 fn merge_items(live: Option<&Value>, applied: &Value, kind: &ListKind, node: Node<'_>) -> Vec<Value> {
     let ours = elements(live, kind, node);
     let theirs = elements(Some(applied), kind, node);
-    let in_ours = |e: &str| ours.iter().find(|(o, _)| o == e).map(|(_, v)| *v);
+    let is_ours = |e: &str| ours.iter().any(|(o, _)| o == e);
+    // What is repeated in the live object gives way to the one item that is applied.
+    let in_ours = |e: &str| {
+        let mut found = ours.iter().filter(|(o, _)| o == e).map(|(_, v)| *v);
+        found.next().filter(|_| found.next().is_none())
+    };
     let in_theirs = |e: &str| theirs.iter().any(|(t, _)| t == e);
-    let mut shared = theirs.iter().filter(|(e, _)| in_ours(e).is_some()).map(|(e, _)| e.as_str()).peekable();
+    let mut shared = theirs.iter().filter(|(e, _)| is_ours(e)).map(|(e, _)| e.as_str()).peekable();
     let mut out = Vec::with_capacity(ours.len() + theirs.len());
     let (mut left, mut right) = (0, 0);
     while left < ours.len() || right < theirs.len() {
@@ -326,7 +356,7 @@ fn merge_items(live: Option<&Value>, applied: &Value, kind: &ListKind, node: Nod
                 left += 1;
                 continue;
             }
-            if right >= theirs.len() {
+            if theirs[..right].iter().any(|(t, _)| t == l) {
                 // Placed already, in the configuration's order.
                 left += 1;
                 continue;
@@ -421,12 +451,33 @@ fn check_node(value: &Value, ty: &Type, path: &str, errors: &mut Vec<TypedError>
     }
 }
 
+/// Whether some list has an item without any of its keys: such an object's fields have no owners.
+pub(super) fn has_keyless_items(value: &Value, schema: &Type) -> bool {
+    match (schema, value) {
+        (Type::Struct(of), Value::Object(object)) => {
+            object.iter().any(|(key, entry)| of.field(key).is_some_and(|f| has_keyless_items(entry, &f.ty)))
+        }
+        (Type::Map(map), Value::Object(object)) => object.values().any(|entry| has_keyless_items(entry, &map.value)),
+        (Type::List(list), Value::Array(items)) => items.iter().any(|item| {
+            item_element(item, &list.kind, Node::Schema(&list.item)).is_none() || has_keyless_items(item, &list.item)
+        }),
+        _ => false,
+    }
+}
+
 fn check_items(items: &[Value], list: &api_types::schema::List, path: &str, errors: &mut Vec<TypedError>) {
+    let mut seen = BTreeSet::new();
     for (index, item) in items.iter().enumerate() {
         let element = match &list.kind {
             ListKind::Atomic => format!("[{index}]"),
             kind => match item_element(item, kind, Node::Schema(&list.item)) {
-                Some(element) => super::field_set::shown(&element),
+                Some(element) => {
+                    let shown = super::field_set::shown(&element);
+                    if !seen.insert(element) {
+                        errors.push(TypedError::Duplicate(path.to_owned(), shown.clone()));
+                    }
+                    shown
+                }
                 None => {
                     let keys = match kind {
                         ListKind::Map(keys) => keys.iter().map(|k| k.to_string()).collect(),

@@ -11,7 +11,8 @@ const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 
 pub(super) fn to_v2(scaler: &mut Value) {
     let spec = ensure(scaler, "spec");
-    let cpu = take(spec, "targetCPUUtilizationPercentage");
+    // A pointer: zero is a wish, and a wrong one.
+    let cpu = spec.as_object_mut().and_then(|s| s.remove("targetCPUUtilizationPercentage")).filter(|v| !v.is_null());
     let mut metrics: Vec<Value> = Vec::new();
     if let Some(cpu) = cpu {
         metrics.push(cpu_metric(json!({"target": {"type": "Utilization", "averageUtilization": cpu}})));

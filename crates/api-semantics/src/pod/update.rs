@@ -19,7 +19,9 @@ pub(crate) fn validate(new: &Field, old: &Field, errors: &mut Errors) {
             return;
         }
     }
-    deadline(&new, &old, errors);
+    if !deadline(&new, &old, errors) {
+        return;
+    }
     tolerations(&new, &old, errors);
     gates(&new, &old, errors);
     let gated = !old.get("schedulingGates").is_empty();
@@ -39,19 +41,27 @@ fn images(new: &Field, old: &Field, errors: &mut Errors) -> bool {
         errors.forbidden(new, "pod updates may not add or remove containers");
         return false;
     }
+    for image in new.items().map(|container| container.get("image")) {
+        crate::checks::required(&image, errors);
+    }
     true
 }
 
-fn deadline(new: &Field, old: &Field, errors: &mut Errors) {
+/// Whether the rest is worth looking at.
+fn deadline(new: &Field, old: &Field, errors: &mut Errors) -> bool {
     let (new, old) = (new.get("activeDeadlineSeconds"), old.get("activeDeadlineSeconds"));
+    let found = errors.len();
     if new.exists() {
         crate::checks::in_range(&new, 0, i64::from(i32::MAX), errors);
         if old.exists() && old.int_or_zero() < new.int_or_zero() && new.int_or_zero() <= i64::from(i32::MAX) {
             errors.invalid(&new, "must be less than or equal to previous value");
         }
-    } else if old.exists() {
+        return errors.len() == found;
+    }
+    if old.exists() {
         errors.invalid(&new, "must not update from a positive integer to nil value");
     }
+    true
 }
 
 /// A toleration without its seconds: what identifies it.
@@ -126,8 +136,12 @@ fn munge(new: &Value, old: &Value, gated: bool) -> Value {
     for name in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
         crate::defaults::keep(&mut spec, old, name);
     }
-    if old["terminationGracePeriodSeconds"].as_i64().is_some_and(|s| s < 0) && new["terminationGracePeriodSeconds"] == 1
-    {
+    // Less than nothing counts as one second.
+    let negative = |v: &Value| v["terminationGracePeriodSeconds"].as_i64().is_some_and(|s| s < 0);
+    if negative(&spec) {
+        spec["terminationGracePeriodSeconds"] = Value::from(1);
+    }
+    if negative(old) && spec["terminationGracePeriodSeconds"] == 1 {
         crate::defaults::keep(&mut spec, old, "terminationGracePeriodSeconds");
     }
     if gated {

@@ -201,6 +201,7 @@ fn ephemeral(volume: &Field, source: &Field, owner: &Owner, errors: &mut Errors)
     if template.exists() {
         crate::object_meta::labels(&template.dig("metadata.labels"), errors);
         crate::groups::core::claim_spec(&template.get("spec"), errors);
+        crate::groups::core::source_groups(&template.get("spec"), None, errors);
     } else {
         errors.required(&template, "");
     }

@@ -7,7 +7,7 @@ use serde_json::{Map as Object, Value};
 
 use super::parse::{Doc, SyntaxError, double, number, parse};
 use crate::quantity::Quantity;
-use crate::schema::{Field, JsonForm, Scalar, Struct, Type, normalize};
+use crate::schema::{Field, JsonForm, Scalar, Struct, Type, normalize, normalize_as_sent};
 use crate::{duration, time};
 
 /// Go's standard encoding: padded, but bits that stand for no byte may be anything.
@@ -48,12 +48,20 @@ pub fn decode(text: &[u8], schema: &Type) -> Result<Decoded, DecodeError> {
 
 /// [`decode`] of a document that is parsed already (or came from YAML).
 pub fn decode_doc(doc: &Doc<'_>, schema: &Type) -> Result<Decoded, DecodeError> {
+    let mut decoded = decode_as_sent(doc, schema)?;
+    normalize(&mut decoded.value, schema);
+    Ok(decoded)
+}
+
+/// [`decode_doc`] for what a client sent and nobody judged yet: lists and maps that are there and empty stay so (see
+/// [`normalize_as_sent`]).
+pub fn decode_as_sent(doc: &Doc<'_>, schema: &Type) -> Result<Decoded, DecodeError> {
     let mut decoder = Decoder::default();
     let mut value = decoder.any(doc, schema, None);
     if let Some(error) = decoder.error {
         return Err(DecodeError::Type(error));
     }
-    normalize(&mut value, schema);
+    normalize_as_sent(&mut value, schema);
     Ok(Decoded { value, strict_errors: decoder.strict_errors })
 }
 
@@ -205,8 +213,15 @@ impl Decoder {
         }
     }
 
-    /// A schema, or what may stand in its place.
+    /// A schema, or what may stand in its place. Upstream's own decoders of these are not strict.
     fn alternative(&mut self, doc: &Doc<'_>, of: &Struct) -> Value {
+        let reported = self.strict_errors.len();
+        let value = self.leniently(doc, of);
+        self.strict_errors.truncate(reported);
+        value
+    }
+
+    fn leniently(&mut self, doc: &Doc<'_>, of: &Struct) -> Value {
         let schema = of.fields.iter().map(|f| &f.ty).find(|t| matches!(t, Type::Struct(_))).unwrap_or(&Type::Any);
         match (doc, of.form) {
             (Doc::Object(_), _) => self.any(doc, schema, None),

@@ -9,7 +9,7 @@
 mod normalize;
 mod table;
 
-pub use normalize::{is_omitted, normalize, zero};
+pub use normalize::{is_omitted, normalize, normalize_as_printed, normalize_as_sent, zero};
 
 use std::borrow::Cow;
 use std::ops::Deref;

@@ -12,27 +12,57 @@ use super::{Field, JsonForm, Scalar, Struct, Type};
 /// the built-in types in them (`metadata`).
 /// Unknown fields are left alone (decoding removes them).
 pub fn normalize(value: &mut Value, schema: &Type) {
+    walk(value, schema, Empty::Absent);
+}
+
+/// Like [`normalize`], but lists and maps that are there and empty stay: Go tells them from absent ones as long as an
+/// object was only decoded, and so do defaults and the texts of validation. Storing an object makes them absent.
+pub fn normalize_as_sent(value: &mut Value, schema: &Type) {
+    walk(value, schema, Empty::Kept);
+}
+
+/// Like [`normalize`], for an object that is not stored yet: a list or map that is printed even when absent stays empty
+/// instead of null. Field ownership is worked out on this form.
+pub fn normalize_as_printed(value: &mut Value, schema: &Type) {
+    walk(value, schema, Empty::Printed);
+}
+
+/// What becomes of empty lists and maps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Empty {
+    Absent,
+    Printed,
+    Kept,
+}
+
+fn walk(value: &mut Value, schema: &Type, empty: Empty) {
     match schema {
-        Type::Struct(of) if of.typed && of.form == JsonForm::Object => normalize_struct(value, of),
-        Type::Struct(of) if of.typed => normalize_alternative(value, of),
+        Type::Struct(of) if of.typed && of.form == JsonForm::Object => normalize_struct(value, of, empty),
+        Type::Struct(of) if of.typed => normalize_alternative(value, of, empty),
         Type::List(list) => {
             if let Value::Array(items) = value {
                 for item in items {
-                    normalize_item(item, &list.item);
+                    normalize_item(item, &list.item, empty);
                 }
             }
         }
         Type::Map(map) => {
             if let Value::Object(entries) = value {
                 for entry in entries.values_mut() {
-                    normalize_item(entry, &map.value);
+                    match &map.value {
+                        // Absent bytes have no form in a stored map.
+                        Type::Scalar(Scalar::Bytes) if entry.is_null() && empty != Empty::Kept => {
+                            *entry = Value::String(String::new());
+                        }
+                        of => normalize_item(entry, of, empty),
+                    }
                 }
             }
         }
         Type::Struct(of) => {
             for field in &of.fields {
                 if let Some(value) = value.get_mut(field.name.as_ref()).filter(|v| !v.is_null()) {
-                    normalize(value, &field.ty);
+                    walk(value, &field.ty, empty);
                 }
             }
         }
@@ -40,48 +70,57 @@ pub fn normalize(value: &mut Value, schema: &Type) {
     }
 }
 
-fn normalize_item(item: &mut Value, ty: &Type) {
+fn normalize_item(item: &mut Value, ty: &Type, empty: Empty) {
     if item.is_null() {
         *item = zero(ty);
     } else {
-        normalize(item, ty);
+        walk(item, ty, empty);
     }
 }
 
-fn normalize_alternative(value: &mut Value, of: &Struct) {
+fn normalize_alternative(value: &mut Value, of: &Struct, empty: Empty) {
     let Some(Type::Struct(schema)) = of.fields.iter().map(|f| &f.ty).find(|t| matches!(t, Type::Struct(_))) else {
         return;
     };
     match value {
-        Value::Object(_) => normalize_struct(value, schema),
+        Value::Object(_) => normalize_struct(value, schema, empty),
         Value::Array(items) if of.form == JsonForm::SchemaOrArray => {
             for item in items {
-                normalize_struct(item, schema);
+                normalize_struct(item, schema, empty);
             }
         }
         _ => {}
     }
 }
 
-fn normalize_struct(value: &mut Value, of: &Struct) {
+fn normalize_struct(value: &mut Value, of: &Struct, empty: Empty) {
     if value.is_null() {
         *value = Value::Object(Object::new());
     }
     if let Value::Object(object) = value {
-        normalize_fields(object, of);
+        normalize_fields(object, of, empty);
     }
 }
 
-fn normalize_fields(object: &mut Object<String, Value>, of: &Struct) {
+fn normalize_fields(object: &mut Object<String, Value>, of: &Struct, empty: Empty) {
     for field in &of.fields {
         if let (Some(_), Type::Struct(inner)) = (&field.inline, &field.ty) {
-            normalize_fields(object, inner);
+            normalize_fields(object, inner, empty);
             continue;
         }
         match object.get_mut(field.name.as_ref()) {
             Some(value) if !value.is_null() => {
-                normalize(value, &field.ty);
-                if is_omitted(field, value) {
+                walk(value, &field.ty, empty);
+                if is_empty_container(field, value) {
+                    match empty {
+                        Empty::Kept => {}
+                        Empty::Absent | Empty::Printed if field.omit_empty => {
+                            object.remove(field.name.as_ref());
+                        }
+                        Empty::Absent => *value = Value::Null,
+                        Empty::Printed => {}
+                    }
+                } else if is_omitted(field, value) {
                     object.remove(field.name.as_ref());
                 }
             }
@@ -95,6 +134,11 @@ fn normalize_fields(object: &mut Object<String, Value>, of: &Struct) {
             },
         }
     }
+}
+
+/// Whether the field is a list or a map without entries.
+fn is_empty_container(field: &Field, value: &Value) -> bool {
+    !field.pointer && matches!(field.ty, Type::List(_) | Type::Map(_)) && is_empty(value)
 }
 
 /// What an absent field prints as; `None` when it is omitted.
@@ -146,7 +190,7 @@ pub fn zero(ty: &Type) -> Value {
         },
         Type::Struct(of) if of.typed && of.form == JsonForm::Object => {
             let mut value = Value::Object(Object::new());
-            normalize_struct(&mut value, of);
+            normalize_struct(&mut value, of, Empty::Absent);
             value
         }
         Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Any => Value::Null,

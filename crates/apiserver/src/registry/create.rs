@@ -42,6 +42,7 @@ impl Registry {
         let stored = resource.stored()?;
         check_namespace(resource, namespace, &mut object)?;
         let given = meta::name(&object).to_owned();
+        let base = meta::text(&object, "generateName").to_owned();
         if !meta::resource_version(&object).is_empty() {
             return Err(Error::bad_request("resourceVersion should not be set on objects to be created"));
         }
@@ -51,6 +52,7 @@ impl Registry {
             subresource: "",
             namespace,
             name: &given,
+            generate_name: &base,
             old: None,
             user: &writer.user,
             dry_run: writer.dry_run,
@@ -72,6 +74,7 @@ impl Registry {
         }
         // Defaults may depend on what preparation filled in.
         resource.format.strategy.default(&mut object);
+        api_types::schema::normalize(&mut object, &resource.format.schema);
         self.admission.validate(&attributes, &object).await?;
         stored.behaviour.begin_create(&mut object, writer.dry_run).await?;
         let result = self.store_new(resource, stored, &object, writer).await;
@@ -106,7 +109,7 @@ impl Registry {
 }
 
 /// The object's namespace is the request's.
-pub(super) fn check_namespace(resource: &Resource, namespace: &str, object: &mut Value) -> Result<()> {
+pub fn check_namespace(resource: &Resource, namespace: &str, object: &mut Value) -> Result<()> {
     let given = meta::namespace(object);
     if !resource.namespaced {
         meta::set(object, "namespace", Value::Null);

@@ -57,6 +57,7 @@ impl Registry {
                 subresource: "",
                 namespace,
                 name,
+                generate_name: "",
                 old: Some(&object),
                 user: &writer.user,
                 dry_run: options.dry_run,
@@ -157,7 +158,7 @@ fn plan(stored: &Stored, object: &Value, options: &DeleteOptions, now: jiff::Tim
         let generation = meta::generation(&marked) + 1;
         meta::set(&mut marked, "generation", generation.into());
     }
-    behaviour.mark_terminating(&mut marked);
+    behaviour.mark_terminating(&mut marked, object);
     if grace == 0 && !held { Plan::Remove(marked) } else { Plan::Mark(marked) }
 }
 

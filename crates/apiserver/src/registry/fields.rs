@@ -21,11 +21,12 @@ pub struct Manager<'a> {
 
 impl<'a> Manager<'a> {
     pub fn new(resource: &'a Resource, writer: &'a Writer, part: Part, subresource: &'a str) -> Self {
-        let resets = match part {
-            Part::Main if resource.subresource("status").is_some() => FieldSet::of_fields(&[&["status"]]),
-            Part::Status => FieldSet::of_fields(&[&["spec"]]),
-            _ => FieldSet::default(),
+        let usual: api_semantics::Resets = match part {
+            Part::Main if resource.subresource("status").is_some() => &[&["status"]],
+            Part::Status => &[&["spec"]],
+            _ => &[],
         };
+        let resets = FieldSet::of_fields(resource.format.strategy.resets(part).unwrap_or(usual));
         Manager { resource, writer, subresource, api_version: resource.format.api_version(), resets }
     }
 

@@ -15,6 +15,7 @@ use api_semantics::Context;
 use serde_json::Value;
 use storage::{KeyValue, Revision, Store};
 
+pub use create::check_namespace;
 pub use delete::Deleted;
 pub use fields::Manager;
 pub use update::{Change, Create, Make, Outcome};

@@ -117,6 +117,7 @@ impl Registry {
             subresource: change.subresource,
             namespace: meta::namespace(&old),
             name: meta::name(&old),
+            generate_name: "",
             old: Some(&old),
             user: &writer.user,
             dry_run: writer.dry_run,
@@ -136,6 +137,7 @@ impl Registry {
             writer.warnings.add(text);
         }
         resource.format.strategy.default(&mut new);
+        api_types::schema::normalize(&mut new, &resource.format.schema);
         self.admission.validate(&attributes, &new).await?;
         stored.behaviour.begin_update(&mut new, &old, writer.dry_run).await?;
         if is_finished(stored, &new) {

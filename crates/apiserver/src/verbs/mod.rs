@@ -97,7 +97,7 @@ fn fits_path(call: &Call) -> bool {
 }
 
 /// The writer that a call stands for. `manager` is the client's `fieldManager`; its program's name stands in.
-fn writer(call: &Call, dry_run: bool, manager: &str) -> Writer {
+pub fn writer(call: &Call, dry_run: bool, manager: &str) -> Writer {
     let manager = manager_name(call, manager);
     Writer { user: call.user.clone(), warnings: call.warnings.clone(), dry_run, manager, applied: false }
 }

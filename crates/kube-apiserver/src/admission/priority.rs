@@ -2,7 +2,7 @@
 
 use apiserver::{
     admission::{Attributes, Operation, Plugin},
-    error::{Error, Result},
+    error::Result,
     meta,
 };
 use async_trait::async_trait;
@@ -91,7 +91,7 @@ impl Priority {
         let found = self.0.find(CLASSES.0, CLASSES.1, "", name).await?;
         found.ok_or_else(|| {
             let why = format!("no PriorityClass with name {name} was found");
-            Error::forbidden("", "pods", attributes.name, &why)
+            attributes.forbidden(&why)
         })
     }
 

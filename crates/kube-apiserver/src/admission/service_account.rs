@@ -2,7 +2,7 @@
 
 use apiserver::{
     admission::{Attributes, Operation, Plugin},
-    error::{Error, Result},
+    error::Result,
     meta,
 };
 use async_trait::async_trait;
@@ -36,14 +36,15 @@ impl Plugin for ServiceAccount {
         let name = named.unwrap_or("default").to_owned();
         spec.insert("serviceAccountName".to_owned(), name.clone().into());
         spec.insert("serviceAccount".to_owned(), name.clone().into());
+        let refuse = |why: &str| {
+            attributes.forbidden(&format!("error looking up service account {}/{name}: {why}", attributes.namespace))
+        };
+        let problems = api_types::names::path_segment(&name);
+        if !problems.is_empty() {
+            return Err(refuse(&format!("invalid resource name {name:?}: [{}]", problems.join(", "))));
+        }
         let found = self.0.find("", "serviceaccounts", attributes.namespace, &name).await?;
-        let account = found.ok_or_else(|| {
-            let why = format!(
-                "error looking up service account {}/{name}: serviceaccount \"{name}\" not found",
-                attributes.namespace
-            );
-            Error::forbidden("", "pods", attributes.name, &why)
-        })?;
+        let account = found.ok_or_else(|| refuse(&format!("serviceaccount \"{name}\" not found")))?;
         if wants_token(pod, &account) {
             mount_token(pod);
         }

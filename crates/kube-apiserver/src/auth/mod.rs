@@ -34,7 +34,8 @@ pub use reviews::Reviews;
 pub use service_account::{IssuerConfig, TokenRequests};
 
 use authenticate::{
-    BootstrapTokens, CertificateVerifier, ClientCertificates, RequestHeaders, TokenAuthenticator, TokenFile, Tokens,
+    AudienceAgnostic, BootstrapTokens, CertificateVerifier, ClientCertificates, RequestHeaders, TokenAuthenticator,
+    TokenFile, Tokens,
 };
 use authorize::{Always, AlwaysAllowPaths, Graph, Masters, NodeAuthorizer, Rbac, RbacAuthorizer};
 use follow::{Change, follow};
@@ -140,11 +141,12 @@ fn tokens(config: &AuthConfig, keys: Arc<VerificationKeys>, objects: &Loopback) 
     if let Some(path) = &config.token_auth_file {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         let file = TokenFile::parse(&text).with_context(|| format!("token file {}", path.display()))?;
-        kinds.push(Arc::new(file));
+        kinds.push(Arc::new(AudienceAgnostic { tokens: file, audiences: config.issuer.audiences.clone() }));
     }
     kinds.push(Arc::new(ServiceAccountTokens::new(config.issuer.clone(), keys, objects.clone())));
     if config.bootstrap_tokens {
-        kinds.push(Arc::new(BootstrapTokens(objects.clone())));
+        let tokens = BootstrapTokens(objects.clone());
+        kinds.push(Arc::new(AudienceAgnostic { tokens, audiences: config.issuer.audiences.clone() }));
     }
     Ok(Tokens { kinds, audiences: config.issuer.audiences.clone() })
 }

@@ -34,11 +34,15 @@ impl Reviews {
     ) -> Result<Value, ApiError> {
         let status = match resource {
             "tokenreviews" => self.token(&mut body).await?,
-            "selfsubjectreviews" => json!({"userInfo": user}),
+            "selfsubjectreviews" => {
+                let now = api_types::time::format(&component_base::clock::now());
+                body["metadata"] = json!({"creationTimestamp": now});
+                json!({"userInfo": user})
+            }
             "subjectaccessreviews" => self.access(&body, None).await?,
             "localsubjectaccessreviews" => self.access(&body, Some(namespace)).await?,
             "selfsubjectaccessreviews" => self.own_access(&body, user).await?,
-            "selfsubjectrulesreviews" => self.own_rules(&body, user).await?,
+            "selfsubjectrulesreviews" => self.own_rules(&mut body, user).await?,
             other => return Err(ApiError::internal(format!("{other} is no review"))),
         };
         match body.as_object_mut() {
@@ -63,15 +67,14 @@ impl Reviews {
                 }
                 json!({"authenticated": true, "user": identity.user, "audiences": identity.audiences})
             }
-            Ok(None) => json!({"user": {}}),
+            Ok(None) => json!({"user": {}, "error": "invalid bearer token"}),
             Err(error) => json!({"user": {}, "error": error.to_string()}),
         })
     }
 
     async fn access(&self, body: &Value, namespace: Option<&str>) -> Result<Value, ApiError> {
         let spec: SubjectAccessReviewSpec = parse(&body["spec"])?;
-        let kind = if namespace.is_some() { "LocalSubjectAccessReview" } else { "SubjectAccessReview" };
-        let mut errors = exactly_one(spec.resource_attributes.is_some(), spec.non_resource_attributes.is_some());
+        let mut errors = exactly_one(spec.resource_attributes.is_some(), spec.non_resource_attributes.as_ref());
         let path = Path::new("spec");
         let groups = spec.groups.clone().unwrap_or_default();
         if spec.user.as_deref().unwrap_or_default().is_empty() && groups.is_empty() {
@@ -81,18 +84,11 @@ impl Reviews {
                 "at least one of user or group must be specified",
             ));
         }
-        if namespace.is_some() && spec.non_resource_attributes.is_some() {
-            let path = path.child("nonResourceAttributes");
-            errors.push(FieldError::forbidden(&path, "disallowed on this kind of request"));
+        errors.extend(stray_metadata(body, namespace.is_some()));
+        if let Some(namespace) = namespace {
+            errors.extend(outside(&spec, namespace));
         }
-        refuse_if_any(kind, &errors)?;
-        let of = spec.resource_attributes.as_ref().and_then(|it| it.namespace.as_deref()).unwrap_or_default();
-        if let Some(namespace) = namespace
-            && namespace != of
-        {
-            let message = format!("spec.resourceAttributes.namespace must match namespace: {namespace}");
-            return Err(ApiError::bad_request(message));
-        }
+        refuse_if_any(&errors)?;
         let user = UserInfo {
             name: spec.user.unwrap_or_default(),
             uid: spec.uid.unwrap_or_default(),
@@ -105,7 +101,9 @@ impl Reviews {
     async fn own_access(&self, body: &Value, user: &UserInfo) -> Result<Value, ApiError> {
         let resource: Option<ResourceAttributes> = parse(&body["spec"]["resourceAttributes"])?;
         let other: Option<NonResourceAttributes> = parse(&body["spec"]["nonResourceAttributes"])?;
-        refuse_if_any("SelfSubjectAccessReview", &exactly_one(resource.is_some(), other.is_some()))?;
+        let mut errors = exactly_one(resource.is_some(), other.as_ref());
+        errors.extend(stray_metadata(body, false));
+        refuse_if_any(&errors)?;
         self.decide(user.clone(), resource, other).await
     }
 
@@ -126,12 +124,15 @@ impl Reviews {
         Ok(status)
     }
 
-    async fn own_rules(&self, body: &Value, user: &UserInfo) -> Result<Value, ApiError> {
-        let namespace = body["spec"]["namespace"].as_str().unwrap_or_default();
+    /// The answer holds nothing of the question.
+    async fn own_rules(&self, body: &mut Value, user: &UserInfo) -> Result<Value, ApiError> {
+        let namespace = body["spec"]["namespace"].as_str().unwrap_or_default().to_owned();
         if namespace.is_empty() {
             return Err(ApiError::bad_request("no namespace on request"));
         }
-        let rules = self.authorizer.rules_for(user, namespace).await;
+        body["metadata"] = json!({});
+        body["spec"] = json!({});
+        let rules = self.authorizer.rules_for(user, &namespace).await;
         Ok(json!({
             "resourceRules": rules.resource,
             "nonResourceRules": rules.non_resource,
@@ -148,14 +149,14 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
-fn exactly_one(resource: bool, other: bool) -> Vec<FieldError> {
+fn exactly_one(resource: bool, other: Option<&NonResourceAttributes>) -> Vec<FieldError> {
     let path = Path::new("spec");
     match (resource, other) {
-        (true, true) => {
+        (true, Some(other)) => {
             let detail = "cannot be specified in combination with resourceAttributes";
-            vec![FieldError::invalid(&path.child("nonResourceAttributes"), Value::Null, detail)]
+            vec![FieldError::invalid(&path.child("nonResourceAttributes"), shown(other), detail)]
         }
-        (false, false) => {
+        (false, None) => {
             let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
             vec![FieldError::invalid(&path.child("resourceAttributes"), Value::Null, detail)]
         }
@@ -163,10 +164,43 @@ fn exactly_one(resource: bool, other: bool) -> Vec<FieldError> {
     }
 }
 
-fn refuse_if_any(kind: &str, errors: &[FieldError]) -> Result<(), ApiError> {
+/// A review is no object: only the record of owners, and the namespace of a local one, may be there.
+fn stray_metadata(body: &Value, local: bool) -> Option<FieldError> {
+    let allowed: &[&str] = if local { &["managedFields", "namespace"] } else { &["managedFields"] };
+    let fields = body["metadata"].as_object()?;
+    let stray = fields.iter().any(|(name, value)| !allowed.contains(&name.as_str()) && !value.is_null());
+    let detail = if local { "must be empty except for namespace" } else { "must be empty" };
+    stray.then(|| FieldError::invalid(&Path::new("metadata"), &body["metadata"], detail))
+}
+
+/// What asks for more than the namespace of a local review.
+fn outside(spec: &SubjectAccessReviewSpec, namespace: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = Path::new("spec");
+    if let Some(resource) = &spec.resource_attributes {
+        let of = resource.namespace.as_deref().unwrap_or_default();
+        if of != namespace {
+            let path = path.child("resourceAttributes").child("namespace");
+            errors.push(FieldError::invalid(&path, of, "must match metadata.namespace"));
+        }
+    }
+    if let Some(other) = &spec.non_resource_attributes {
+        let path = path.child("nonResourceAttributes");
+        errors.push(FieldError::invalid(&path, shown(other), "disallowed on this kind of request"));
+    }
+    errors
+}
+
+/// As upstream's internal type prints.
+fn shown(attributes: &NonResourceAttributes) -> Value {
+    json!({"Path": attributes.path.as_deref().unwrap_or(""), "Verb": attributes.verb.as_deref().unwrap_or("")})
+}
+
+/// Upstream names no kind here.
+fn refuse_if_any(errors: &[FieldError]) -> Result<(), ApiError> {
     match errors.is_empty() {
         true => Ok(()),
-        false => Err(ApiError::invalid("authorization.k8s.io", kind, "", errors)),
+        false => Err(ApiError::invalid("authorization.k8s.io", "", "", errors)),
     }
 }
 
@@ -239,7 +273,7 @@ mod tests {
         assert_eq!(good["audiences"], json!(["api"]));
         assert_eq!(good["user"]["groups"], json!(["system:masters", "system:authenticated"]));
         let bad = status("tokenreviews", "", json!({"token": "x"})).await.unwrap();
-        assert_eq!(bad, json!({"user": {}}));
+        assert_eq!(bad, json!({"user": {}, "error": "invalid bearer token"}));
         assert!(status("tokenreviews", "", json!({})).await.is_err());
     }
 
@@ -250,7 +284,10 @@ mod tests {
         assert_eq!(status("subjectaccessreviews", "", root.clone()).await.unwrap(), json!({"allowed": true}));
         assert_eq!(status("localsubjectaccessreviews", "a", root.clone()).await.unwrap(), json!({"allowed": true}));
         let elsewhere = status("localsubjectaccessreviews", "b", root).await.unwrap_err();
-        assert_eq!(elsewhere, "spec.resourceAttributes.namespace must match namespace: b");
+        assert!(
+            elsewhere.contains("spec.resourceAttributes.namespace: Invalid value: \"a\": must match"),
+            "{elsewhere}"
+        );
         let own = json!({"resourceAttributes": pods("a")});
         assert_eq!(status("selfsubjectaccessreviews", "", own).await.unwrap(), json!({"allowed": false}));
         let path = json!({"nonResourceAttributes": {"verb": "get", "path": "/healthz"}});

@@ -11,7 +11,7 @@ impl Behaviour for Namespaces {
         finalizers.is_some_and(|f| !f.is_empty())
     }
 
-    fn mark_terminating(&self, namespace: &mut Value) {
+    fn mark_terminating(&self, namespace: &mut Value, _before: &Value) {
         meta::set(namespace, "deletionGracePeriodSeconds", Value::Null);
         meta::map_mut(namespace, "status").insert("phase".to_owned(), "Terminating".into());
     }

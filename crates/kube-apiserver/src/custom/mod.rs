@@ -7,11 +7,7 @@
 mod model;
 mod status;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use api_semantics::Part;
 use apiserver::{
@@ -24,12 +20,16 @@ use apiserver::{
     server::Core,
 };
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Keeps a deleted definition until its objects are gone.
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 /// Pause before what failed, or waits for objects to go, is looked at again.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long a definition stays as it is before it is looked at. Definitions come in bursts (the manifests of an operator,
+/// created and patched by its installer): each is then accepted, and discovery and OpenAPI made anew, once.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// Definitions outlive their deletion until their objects are gone.
 pub(crate) struct Definitions;
@@ -39,7 +39,12 @@ impl Behaviour for Definitions {
         !meta::is_terminating(definition)
     }
 
-    fn mark_terminating(&self, definition: &mut Value) {
+    /// Recorded as upstream does it: without a grace period or a new generation, but with a condition.
+    fn mark_terminating(&self, definition: &mut Value, before: &Value) {
+        meta::set(definition, "deletionGracePeriodSeconds", Value::Null);
+        meta::copy(definition, before, "generation");
+        let now = api_types::time::format(&component_base::clock::now());
+        status::set_terminating(meta::map_mut(definition, "status"), &now);
         let mut finalizers = meta::finalizers(definition);
         if !finalizers.iter().any(|f| f == CLEANUP) {
             finalizers.push(CLEANUP.to_owned());
@@ -61,7 +66,8 @@ pub(crate) struct Definer {
     core: Arc<Core>,
     definitions: Arc<Resource>,
     installed: BTreeMap<String, Installed>,
-    due: BTreeSet<String>,
+    /// The definitions to look at, and when.
+    due: BTreeMap<String, Instant>,
     events: Option<Subscription>,
 }
 
@@ -71,7 +77,7 @@ impl Definer {
             .catalog
             .find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
             .ok_or_else(Error::no_such_path)?;
-        Ok(Definer { core, definitions, installed: BTreeMap::new(), due: BTreeSet::new(), events: None })
+        Ok(Definer { core, definitions, installed: BTreeMap::new(), due: BTreeMap::new(), events: None })
     }
 
     /// Serves what is defined already.
@@ -84,6 +90,7 @@ impl Definer {
     /// Follows the definitions until `shutdown`.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         loop {
+            let next = self.due.values().min().copied().unwrap_or_else(Instant::now);
             let event = async {
                 match &mut self.events {
                     Some(subscription) => subscription.events.recv().await,
@@ -92,14 +99,14 @@ impl Definer {
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(RETRY), if !self.due.is_empty() => {}
+                () = tokio::time::sleep_until(next), if !self.due.is_empty() => {}
                 event = event => match event {
                     Some(event) => {
-                        self.due.insert(event.entry.name().to_owned());
+                        self.due.insert(event.entry.name().to_owned(), Instant::now() + SETTLE);
                     }
                     None => {
                         // The watch ended: look at everything again.
-                        self.due.extend(self.installed.keys().cloned());
+                        self.due.extend(self.installed.keys().map(|name| (name.clone(), Instant::now())));
                         if let Err(error) = self.subscribe() {
                             tracing::error!(%error, "definitions can't be watched");
                             tokio::time::sleep(RETRY).await;
@@ -114,22 +121,25 @@ impl Definer {
     fn subscribe(&mut self) -> Result<()> {
         let stored = self.definitions.stored()?;
         let subscription = stored.cache.watch(&Scope::default(), None).map_err(|_| Error::internal("watch too old"))?;
-        self.due.extend(subscription.initial.iter().map(|entry| entry.name().to_owned()));
+        self.due.extend(subscription.initial.iter().map(|entry| (entry.name().to_owned(), Instant::now())));
         self.events = Some(subscription);
         Ok(())
     }
 
-    /// Looks at everything that is due; what failed stays so.
+    /// Looks at everything that is due; what failed will be again.
     async fn work(&mut self) {
-        for name in std::mem::take(&mut self.due) {
+        let now = Instant::now();
+        let ready: Vec<String> = self.due.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
+        for name in ready {
+            self.due.remove(&name);
             match self.reconcile(&name).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.due.insert(name);
+                    self.due.insert(name, Instant::now() + RETRY);
                 }
                 Err(error) => {
                     tracing::warn!(definition = name, %error, "definition can't be served yet");
-                    self.due.insert(name);
+                    self.due.insert(name, Instant::now() + RETRY);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// The status that `definition` should have beside the other definitions, at `now` (RFC 3339).
 pub(super) fn wanted(definition: &Value, others: &[Value], now: &str) -> Value {
@@ -34,6 +34,16 @@ pub(super) fn wanted(definition: &Value, others: &[Value], now: &str) -> Value {
 pub(super) fn is_true(status: &Value, name: &str) -> bool {
     let conditions = status["conditions"].as_array();
     conditions.into_iter().flatten().any(|c| c["type"] == name && c["status"] == "True")
+}
+
+/// What the status says from the moment that the definition is deleted.
+pub(super) fn set_terminating(status: &mut Map<String, Value>, now: &str) {
+    let mut changed = Value::Object(std::mem::take(status));
+    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    set_condition(&mut changed, "Terminating", "True", "InstanceDeletionPending", message, now);
+    if let Value::Object(changed) = changed {
+        *status = changed;
+    }
 }
 
 fn set_condition(status: &mut Value, name: &str, value: &str, reason: &str, message: &str, now: &str) {

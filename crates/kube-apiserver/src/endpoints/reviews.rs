@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use api_semantics::Part;
 use apiserver::{
     error::Result,
     options::WriteOptions,
+    registry::{Manager, check_namespace},
     respond,
     server::{Body, Call, Endpoint, read_body},
     verbs,
@@ -29,13 +31,16 @@ pub(super) struct Review(pub(super) Arc<Auth>);
 #[async_trait]
 impl Endpoint for Review {
     async fn serve(&self, call: Call) -> Result<Response<Body>> {
+        let options = WriteOptions::parse(&call.query, "CreateOptions")?;
+        let writer = verbs::writer(&call, options.dry_run, &options.field_manager);
         let Call { request, info, user, query, resource, warnings, .. } = call;
         let (parts, body) = request.into_parts();
         let accepted = respond::negotiate(&parts.headers, &query, true)?;
-        let options = WriteOptions::parse(&query, "CreateOptions")?;
         let body = read_body(body).await?;
-        let review =
+        let mut review =
             verbs::decode_object(&resource.format, &parts.headers, &body, options.field_validation, &warnings)?;
+        check_namespace(&resource, &info.namespace, &mut review)?;
+        Manager::new(&resource, &writer, Part::Main, "").record(None, &mut review);
         let answer = self.0.reviews.create(&info.resource, &info.namespace, &user, review).await?;
         respond::object(StatusCode::CREATED, &resource, &resource.format, &accepted, &query, &answer)
     }

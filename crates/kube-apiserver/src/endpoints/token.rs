@@ -34,6 +34,7 @@ impl Endpoint for Token {
             subresource: "token",
             namespace: &info.namespace,
             name: &info.name,
+            generate_name: "",
             old: None,
             user: &user,
             dry_run: options.dry_run,

@@ -14,6 +14,7 @@ use crate::strategy::Context;
 pub(crate) static KIND: Kind = Kind {
     generation: true,
     initial_status: Some(empty_status),
+    status_keeps_metadata: true,
     default,
     prepare_create,
     unconditional_update: false,

@@ -18,6 +18,7 @@ pub(crate) static KIND: Kind = Kind {
     validate,
     validate_change: super::immutable_selector,
     warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.template", w),
+    labels_validated: 3,
     ..Kind::PLAIN
 };
 
@@ -73,7 +74,7 @@ fn validate(daemons: &Field, errors: &mut Errors) {
         errors.invalid(&labels, "`selector` does not match template `labels`");
     }
     if selector.exists() && selectors::is_empty(&selector) {
-        errors.invalid(&selector, "empty selector is invalid for daemonset");
+        errors.invalid_as(&selector, selectors::shown(selector.value()), "empty selector is invalid for daemonset");
     }
     crate::pod::pod_template(&template, errors);
     super::always_restarted(&template, "DaemonSet", errors);

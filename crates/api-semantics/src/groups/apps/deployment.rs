@@ -2,23 +2,34 @@
 
 use serde_json::Value;
 
-use crate::checks::{at_most_100_percent, count_or_percent, is_zero_amount, non_negative};
-use crate::defaults::{ensure, set, set_zero, text};
+use crate::checks::{at_most_100_percent, count_or_percent, is_zero_amount, non_negative, same_value};
+use crate::defaults::{ensure, keep, set, set_zero, text};
 use crate::field::{Errors, Field};
 use crate::go;
 use crate::kind::{Kind, empty_status};
-use crate::strategy::changes_spec;
+use crate::strategy::{Part, changes_spec};
 
 pub(crate) static KIND: Kind = Kind {
     generation: true,
     bumps_generation: |new, old| {
-        changes_spec(new, old) || new["metadata"]["annotations"] != old["metadata"]["annotations"]
+        let same = |of: &str| same_value(&new["metadata"][of], &old["metadata"][of]);
+        changes_spec(new, old) || !same("annotations")
     },
     initial_status: Some(empty_status),
     default,
     validate,
     validate_change: super::immutable_selector,
+    resets: |part| match part {
+        Part::Status => Some(&[&["spec"], &["metadata", "labels"]]),
+        _ => None,
+    },
+    prepare_update: |_, part, new, old| {
+        if part == Part::Status {
+            keep(&mut new["metadata"], &old["metadata"], "labels");
+        }
+    },
     warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.template", w),
+    labels_validated: 3,
     ..Kind::PLAIN
 };
 

@@ -28,7 +28,11 @@ fn selected_template(spec: &Field, kind: &str, errors: &mut Errors) {
     } else {
         selectors::validate(&selector, errors);
         if selectors::is_empty(&selector) {
-            errors.invalid(&selector, format!("empty selector is invalid for {kind}"));
+            errors.invalid_as(
+                &selector,
+                selectors::shown(selector.value()),
+                format!("empty selector is invalid for {kind}"),
+            );
         }
     }
     if !selectors::is_valid(&selector) {

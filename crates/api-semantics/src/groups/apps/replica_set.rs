@@ -14,6 +14,7 @@ pub(crate) static KIND: Kind = Kind {
     validate,
     validate_change: super::immutable_selector,
     warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.template", w),
+    labels_validated: 3,
     ..Kind::PLAIN
 };
 

@@ -84,7 +84,11 @@ fn validate(sets: &Field, errors: &mut Errors) {
     if selector.exists() {
         selectors::validate(&selector, errors);
         if selectors::is_empty(&selector) {
-            errors.invalid(&selector, "empty selector is invalid for statefulset");
+            errors.invalid_as(
+                &selector,
+                selectors::shown(selector.value()),
+                "empty selector is invalid for statefulset",
+            );
         }
     } else {
         errors.required(&selector, "");
@@ -177,6 +181,7 @@ fn validate_create(sets: &Field, errors: &mut Errors) {
     }
     for claim in sets.dig("spec.volumeClaimTemplates").items() {
         crate::groups::core::claim_spec(&claim.get("spec"), errors);
+        crate::groups::core::source_groups(&claim.get("spec"), None, errors);
     }
 }
 

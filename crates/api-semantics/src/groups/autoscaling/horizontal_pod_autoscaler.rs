@@ -9,6 +9,7 @@ pub(crate) static KIND: Kind = Kind {
     initial_status: Some(|| json!({"desiredReplicas": 0, "currentMetrics": null})),
     default: default_v2,
     validate: super::hpa_validation::validate,
+    labels_validated: 3,
     ..Kind::PLAIN
 };
 

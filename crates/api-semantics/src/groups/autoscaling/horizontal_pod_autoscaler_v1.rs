@@ -10,6 +10,7 @@ pub(crate) static KIND: Kind = Kind {
     initial_status: Some(|| json!({"currentReplicas": 0, "desiredReplicas": 0})),
     default,
     validate: validate_as_v2,
+    labels_validated: 3,
     ..Kind::PLAIN
 };
 

@@ -310,7 +310,7 @@ fn completions(spec: &Field, before: &Field, errors: &mut Errors) {
     if same(&new, &old) {
         return;
     }
-    let indexed = before.str_of("completionMode") == "Indexed" && new.exists() && old.exists();
+    let indexed = spec.str_of("completionMode") == "Indexed" && new.exists() && old.exists();
     if !indexed {
         errors.invalid(&new, crate::checks::IMMUTABLE);
     } else if new.int() != spec.get("parallelism").int() {

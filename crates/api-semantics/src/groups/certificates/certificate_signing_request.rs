@@ -20,6 +20,11 @@ pub(crate) static KIND: Kind = Kind {
     name: path_segment,
     validate_create: validate_spec,
     validate_part,
+    resets: |part| match part {
+        Part::Main => Some(&[&["spec"], &["status"]]),
+        Part::Status => Some(&[&["spec"], &["status", "conditions"]]),
+        Part::Other(_) => Some(&[&["spec"], &["status", "certificate"]]),
+    },
     ..Kind::CLUSTER
 };
 

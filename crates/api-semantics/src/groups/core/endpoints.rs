@@ -12,6 +12,7 @@ pub(crate) static KIND: Kind = Kind {
     default: |o| each(o, "subsets", |s| each(s, "ports", |p| set_zero(p, "protocol", "TCP"))),
     validate,
     warnings: |_, _, out| out.push(DEPRECATED.to_owned()),
+    labels_validated: 3,
     ..Kind::PLAIN
 };
 

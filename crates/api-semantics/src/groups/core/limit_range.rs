@@ -10,7 +10,7 @@ use crate::names;
 use crate::quantity::{self, Quantity};
 use crate::strategy::Context;
 
-pub(crate) static KIND: Kind = Kind { default, prepare_create, validate, ..Kind::PLAIN };
+pub(crate) static KIND: Kind = Kind { default, prepare_create, validate, labels_validated: 3, ..Kind::PLAIN };
 
 fn default(range: &mut Value) {
     let spec = ensure(range, "spec");

@@ -17,7 +17,7 @@ mod service;
 mod service_account;
 
 pub(crate) use node::single_and_list;
-pub(crate) use persistent_volume_claim::{access_modes, claim_spec, claim_spec_defaults};
+pub(crate) use persistent_volume_claim::{access_modes, claim_spec, claim_spec_defaults, source_groups};
 
 use crate::kind::Kind;
 

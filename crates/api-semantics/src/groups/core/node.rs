@@ -12,15 +12,8 @@ use crate::pod::taint_effect;
 use crate::strategy::{Context, Part, keep_other_parts};
 use crate::{go, names};
 
-pub(crate) static KIND: Kind = Kind {
-    default,
-    prepare_update,
-    unconditional_update: true,
-    validate,
-    validate_change,
-    validated_twice: true,
-    ..Kind::CLUSTER
-};
+pub(crate) static KIND: Kind =
+    Kind { default, prepare_update, unconditional_update: true, validate, validate_change, ..Kind::CLUSTER };
 
 fn default(node: &mut Value) {
     single_and_list(ensure(node, "spec"), "podCIDR", "podCIDRs", |c| c);
@@ -55,14 +48,8 @@ fn prepare_update(_context: &Context, part: Part, new: &mut Value, old: &Value) 
 }
 
 fn validate(node: &Field, errors: &mut Errors) {
-    let spec = node.get("spec");
-    let mut seen = BTreeSet::new();
-    for (i, taint) in spec.get("taints").items().enumerate() {
-        // Upstream shows taints under metadata.
-        let at = node.get("metadata").path().child("taints").index(i);
-        one_taint(&Field::at(taint.value(), at), &mut seen, errors);
-    }
-    let cidrs = spec.get("podCIDRs");
+    taints_and_amounts(node, errors);
+    let cidrs = node.dig("spec.podCIDRs");
     for range in cidrs.items() {
         cidr(&range, errors);
     }
@@ -70,6 +57,17 @@ fn validate(node: &Field, errors: &mut Errors) {
     let four = families.iter().filter(|f| **f).count();
     if families.len() == cidrs.len() && (cidrs.len() > 2 || four > 1 || families.len() - four > 1) {
         errors.invalid(&cidrs, "may specify no more than one CIDR for each IP family");
+    }
+}
+
+/// Upstream looks at these twice on updates.
+fn taints_and_amounts(node: &Field, errors: &mut Errors) {
+    let spec = node.get("spec");
+    let mut seen = BTreeSet::new();
+    for (i, taint) in spec.get("taints").items().enumerate() {
+        // Upstream shows taints under metadata.
+        let at = node.get("metadata").path().child("taints").index(i);
+        one_taint(&Field::at(taint.value(), at), &mut seen, errors);
     }
     let status = node.get("status");
     for list in ["capacity", "allocatable"] {
@@ -104,6 +102,7 @@ fn one_taint<'a>(taint: &Field<'a>, seen: &mut BTreeSet<(&'a str, &'a str)>, err
 }
 
 fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
+    taints_and_amounts(new, errors);
     let (spec, old_spec) = (new.get("spec"), old.get("spec"));
     let cidrs = spec.get("podCIDRs");
     if !old_spec.get("podCIDRs").is_empty() && !same(&cidrs, &old_spec.get("podCIDRs")) {

@@ -175,7 +175,8 @@ fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
     }
     let mode = Field::at(spec.get("volumeMode").value(), Path::new("volumeMode"));
     immutable(&mode, &old_spec.get("volumeMode"), errors);
-    if old_spec.has("nodeAffinity") && !same(&spec.get("nodeAffinity"), &old_spec.get("nodeAffinity")) {
+    let before = renamed(&spec.get("nodeAffinity"), &old_spec.get("nodeAffinity"));
+    if old_spec.has("nodeAffinity") && !same(&spec.get("nodeAffinity"), &Field::root(&before)) {
         let affinity = Field::at(spec.get("nodeAffinity").value(), Path::new("nodeAffinity"));
         let shown = go_internal::compact(affinity.value(), "VolumeNodeAffinity");
         errors.push(crate::go::invalid(
@@ -184,6 +185,32 @@ fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
             "field is immutable, except for updating from beta label to GA",
         ));
     }
+}
+
+/// Labels that were renamed; nothing else of the affinity may change.
+const RENAMED: [(&str, &str); 4] = [
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+    ("beta.kubernetes.io/os", "kubernetes.io/os"),
+];
+
+/// The old affinity with the keys that the new one renames. Upstream takes the empty key for the new name of every label
+/// that has none.
+fn renamed(new: &Field, old: &Field) -> Value {
+    let mut out = old.value().clone();
+    let terms = out.pointer_mut("/required/nodeSelectorTerms").and_then(Value::as_array_mut);
+    for (term, wanted) in terms.into_iter().flatten().zip(new.dig("required.nodeSelectorTerms").items()) {
+        let expressions = term.get_mut("matchExpressions").and_then(Value::as_array_mut);
+        for (expression, wanted) in expressions.into_iter().flatten().zip(wanted.get("matchExpressions").items()) {
+            let key = expression["key"].as_str().unwrap_or("");
+            let name = RENAMED.iter().find(|(from, _)| *from == key).map_or("", |(_, to)| to);
+            if wanted.str_of("key") == name {
+                expression["key"] = Value::from(name);
+            }
+        }
+    }
+    out
 }
 
 const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";

@@ -17,6 +17,7 @@ pub(crate) static KIND: Kind = Kind {
     prepare_create: |_, claim| normalize_data_sources(claim, None),
     prepare_update,
     validate: |claim, errors| claim_spec(&claim.get("spec"), errors),
+    validate_create: |claim, errors| source_groups(&claim.get("spec"), None, errors),
     validate_change,
     warnings,
     ..Kind::PLAIN
@@ -132,10 +133,8 @@ fn data_sources(spec: &Field, errors: &mut Errors) {
         }
         let group = source.str_of("apiGroup");
         if group.is_empty() && source.str_of("kind") != "PersistentVolumeClaim" {
-            errors.invalid(&source, "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
-        }
-        if !group.is_empty() {
-            errors.invalid_each(&source.get("apiGroup"), names::dns1123_subdomain(group));
+            let detail = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+            errors.invalid_as(&source, source.str_of("kind"), detail);
         }
     }
     if spec.has("dataSource")
@@ -147,8 +146,22 @@ fn data_sources(spec: &Field, errors: &mut Errors) {
     }
 }
 
+/// The groups of the data sources. A claim that names a group already may go on with any.
+pub(crate) fn source_groups(spec: &Field, old: Option<&Field>, errors: &mut Errors) {
+    const SOURCES: [&str; 2] = ["dataSource", "dataSourceRef"];
+    if old.is_some_and(|old| SOURCES.iter().any(|name| old.get(name).has("apiGroup"))) {
+        return;
+    }
+    for group in SOURCES.map(|name| spec.get(name).get("apiGroup")) {
+        if !group.str().is_empty() {
+            errors.invalid_each(&group, names::dns1123_subdomain(group.str()));
+        }
+    }
+}
+
 fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
     let (spec, old_spec) = (new.get("spec"), old.get("spec"));
+    source_groups(&spec, Some(&old_spec), errors);
     let bound = old.get("status").str_of("phase") == "Bound";
     let mut munged = spec.value().clone();
     if bound {

@@ -17,6 +17,10 @@ pub(crate) static KIND: Kind = Kind {
     validate_change: crate::pod::update::validate,
     warnings,
     validate_part: crate::pod::update::part,
+    resets: |part| match part {
+        Part::Status => Some(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]),
+        _ => None,
+    },
     ..Kind::PLAIN
 };
 

@@ -9,5 +9,6 @@ pub(crate) static KIND: Kind = Kind {
     default: |o| pod_template(ensure(o, "template")),
     validate: |o, e| crate::pod::pod_template(&o.get("template"), e),
     warnings: |n, o, w| crate::pod::warnings::template(n, o, "template", w),
+    labels_validated: 3,
     ..Kind::PLAIN
 };

@@ -13,6 +13,7 @@ pub(crate) static KIND: Kind = Kind {
     default,
     validate,
     warnings: |n, o, w| crate::pod::warnings::template(n, o, "spec.template", w),
+    labels_validated: 3,
     ..Kind::PLAIN
 };
 

@@ -9,7 +9,7 @@ use crate::field::{Errors, Field};
 use crate::kind::{Kind, empty_status};
 
 pub(crate) static KIND: Kind =
-    Kind { initial_status: Some(empty_status), default, validate, validate_change, ..Kind::PLAIN };
+    Kind { initial_status: Some(empty_status), default, validate, validate_change, labels_validated: 3, ..Kind::PLAIN };
 
 fn default(quota: &mut Value) {
     within(ensure(quota, "spec"), "hard", crate::quantity::round_list);

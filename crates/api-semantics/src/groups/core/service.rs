@@ -315,6 +315,10 @@ fn validate_change(new: &Field, old: &Field, errors: &mut Errors) {
     let kept = old_spec.str_of("type") == "LoadBalancer" && spec.str_of("type") == "LoadBalancer";
     if kept && !checks::same(&class, &old_spec.get("loadBalancerClass")) {
         errors.invalid(&class, "may not change once set");
+        // A class that is new to the service is looked at once more.
+        if class.exists() {
+            errors.invalid_each(&class, names::qualified_name(class.str()));
+        }
     }
 }
 
@@ -361,7 +365,10 @@ fn prepare_update(_context: &Context, part: Part, new: &mut Value, old: &Value) 
             keep(&mut new["spec"], &old["spec"], "clusterIPs");
         } else if given.is_empty() {
             new["spec"]["clusterIP"] = new["spec"]["clusterIPs"][0].clone();
-        } else if !list {
+        } else if !list
+            || given != text(&old["spec"], "clusterIP") && new["spec"]["clusterIPs"] == old["spec"]["clusterIPs"]
+        {
+            // Only one of the two was said.
             let both = if given == text(&old["spec"], "clusterIP") {
                 old["spec"]["clusterIPs"].clone()
             } else {

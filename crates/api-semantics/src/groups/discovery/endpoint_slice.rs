@@ -16,6 +16,7 @@ pub(crate) static KIND: Kind = Kind {
     default,
     validate,
     validate_change,
+    labels_validated: 3,
     ..Kind::PLAIN
 };
 

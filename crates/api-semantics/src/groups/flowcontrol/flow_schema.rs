@@ -7,8 +7,14 @@ use crate::field::{Errors, Field};
 use crate::kind::{Kind, empty_status};
 use crate::{go, names};
 
-pub(crate) static KIND: Kind =
-    Kind { generation: true, initial_status: Some(empty_status), default, validate, ..Kind::CLUSTER };
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    initial_status: Some(empty_status),
+    status_keeps_metadata: true,
+    default,
+    validate,
+    ..Kind::CLUSTER
+};
 
 fn default(schema: &mut Value) {
     ensure(schema, "status");

@@ -6,8 +6,14 @@ use crate::defaults::{ensure, set, set_zero, within};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, empty_status};
 
-pub(crate) static KIND: Kind =
-    Kind { generation: true, initial_status: Some(empty_status), default, validate, ..Kind::CLUSTER };
+pub(crate) static KIND: Kind = Kind {
+    generation: true,
+    initial_status: Some(empty_status),
+    status_keeps_metadata: true,
+    default,
+    validate,
+    ..Kind::CLUSTER
+};
 
 fn default(level: &mut Value) {
     ensure(level, "status");

@@ -14,6 +14,7 @@ pub(crate) static KIND: Kind = Kind {
     default,
     validate,
     warnings,
+    labels_validated: 3,
     ..Kind::PLAIN
 };
 

@@ -118,7 +118,11 @@ fn references(list: &Field, known: &BTreeSet<String>, errors: &mut Errors) {
 fn one_constraint(constraint: &Field, known: &BTreeSet<String>, errors: &mut Errors) {
     references(&constraint.get("requests"), known, errors);
     let (same, distinct) = (constraint.get("matchAttribute"), constraint.get("distinctAttribute"));
-    if same.exists() {
+    if same.exists() && same.str().is_empty() {
+        // No domain and no name, and upstream says so of the name alone.
+        errors.invalid(&same, "a fully qualified name must be a domain and a name separated by a slash");
+        errors.invalid_each(&same, names::c_identifier(""));
+    } else if same.exists() {
         attribute_name(&same, true, errors);
     } else if distinct.exists() {
         attribute_name(&distinct, true, errors);

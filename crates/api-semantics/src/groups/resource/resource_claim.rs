@@ -5,6 +5,7 @@ use crate::kind::{Kind, empty_status};
 
 pub(crate) static KIND: Kind = Kind {
     initial_status: Some(empty_status),
+    status_keeps_metadata: true,
     default: |o| {
         ensure(o, "status");
         super::claim_spec_defaults(ensure(o, "spec"));

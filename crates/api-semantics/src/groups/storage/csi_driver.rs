@@ -8,7 +8,7 @@ use crate::field::{Errors, Field};
 use crate::kind::Kind;
 
 pub(crate) static KIND: Kind =
-    Kind { default, unconditional_update: false, name: csi_name, validate, validate_change, warnings, ..Kind::CLUSTER };
+    Kind { default, unconditional_update: false, validate, validate_change, warnings, ..Kind::CLUSTER };
 
 fn default(driver: &mut Value) {
     let spec = ensure(driver, "spec");
@@ -19,16 +19,6 @@ fn default(driver: &mut Value) {
     set_zero(spec, "volumeLifecycleModes", json!(["Persistent"]));
     set(spec, "requiresRepublish", false);
     set(spec, "seLinuxMount", false);
-}
-
-/// A driver's name is a subdomain that may be written with upper-case letters.
-fn csi_name(name: &str, _prefix: bool) -> Vec<String> {
-    let mut out = Vec::new();
-    if name.len() > 63 {
-        out.push("must be no more than 63 characters".to_owned());
-    }
-    out.extend(crate::names::dns1123_subdomain(name));
-    out
 }
 
 fn validate(driver: &Field, errors: &mut Errors) {

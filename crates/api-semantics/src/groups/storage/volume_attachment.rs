@@ -10,6 +10,7 @@ use crate::pod::volume_sources::csi_driver;
 
 pub(crate) static KIND: Kind = Kind {
     initial_status: Some(|| json!({"attached": false})),
+    status_keeps_metadata: true,
     default,
     unconditional_update: false,
     validate,

@@ -38,6 +38,23 @@ pub(crate) trait TokenAuthenticator: Send + Sync + 'static {
     async fn token(&self, token: &str, audiences: &[String]) -> Result<Option<TokenIdentity>, AuthenticationError>;
 }
 
+/// A kind of tokens that say nothing about audiences: they are meant for the API server's own.
+pub(crate) struct AudienceAgnostic<T> {
+    pub tokens: T,
+    pub audiences: Vec<String>,
+}
+
+#[async_trait]
+impl<T: TokenAuthenticator> TokenAuthenticator for AudienceAgnostic<T> {
+    async fn token(&self, token: &str, audiences: &[String]) -> Result<Option<TokenIdentity>, AuthenticationError> {
+        let own: Vec<String> = audiences.iter().filter(|audience| self.audiences.contains(audience)).cloned().collect();
+        if own.is_empty() && !audiences.is_empty() {
+            return Ok(None);
+        }
+        self.tokens.token(token, &own).await
+    }
+}
+
 /// All kinds of tokens.
 pub(crate) struct Tokens {
     pub kinds: Vec<Arc<dyn TokenAuthenticator>>,

@@ -50,13 +50,22 @@ impl Services {
             return;
         }
         let family = |range: &IpRange| if range.is_ipv6() { "IPv6" } else { "IPv4" };
+        let any = is_headless(service) && !selects_pods(service);
         let spec = meta::map_mut(service, "spec");
-        let policy = spec.get("ipFamilyPolicy").and_then(Value::as_str).unwrap_or("SingleStack").to_owned();
+        let default = if any { "RequireDualStack" } else { "SingleStack" };
+        let policy = spec.get("ipFamilyPolicy").and_then(Value::as_str).unwrap_or(default).to_owned();
         let mut families = meta::strings(spec.get("ipFamilies"));
-        let wanted = if policy == "SingleStack" { 1 } else { self.ranges.len() };
-        for range in &self.ranges {
-            if families.len() < wanted && !families.iter().any(|f| f == family(range)) {
-                families.push(family(range).to_owned());
+        let own = self.ranges.iter().map(family);
+        // Whoever writes the endpoints of a headless service without selector may use every family.
+        let all = own.chain(["IPv4", "IPv6"].into_iter().filter(|_| any));
+        let wanted = match policy.as_str() {
+            "SingleStack" => 1,
+            _ if any => 2,
+            _ => self.ranges.len(),
+        };
+        for family in all {
+            if families.len() < wanted && !families.iter().any(|f| f == family) {
+                families.push(family.to_owned());
             }
         }
         spec.insert("ipFamilyPolicy".to_owned(), policy.into());
@@ -128,6 +137,10 @@ fn service_type(service: &Value) -> &str {
 
 fn is_headless(service: &Value) -> bool {
     service.pointer("/spec/clusterIP").and_then(Value::as_str) == Some("None")
+}
+
+fn selects_pods(service: &Value) -> bool {
+    service.pointer("/spec/selector").and_then(Value::as_object).is_some_and(|s| !s.is_empty())
 }
 
 fn wants_addresses(service: &Value) -> bool {

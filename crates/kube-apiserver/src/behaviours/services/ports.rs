@@ -80,10 +80,12 @@ impl Ports {
             let at = format!("/spec/ports/{i}");
             let port = service.pointer(&at).cloned().unwrap_or_default();
             let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP").to_owned();
-            let given =
-                port.get("nodePort").and_then(Value::as_u64).and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0);
-            let number = match given {
-                Some(given) => {
+            let given = port.get("nodePort").and_then(Value::as_i64).filter(|p| *p != 0);
+            let number = match given.map(|given| (given, u16::try_from(given))) {
+                // Upstream does not look at the range on dry runs.
+                Some((_, Err(_))) if dry_run => continue,
+                Some((given, Err(_))) => return Err(self.out_of_range(&service, i, given)),
+                Some((_, Ok(given))) => {
                     // One number serves two protocols of the same service.
                     let shared = new.iter().any(|(p, other)| *p == given && *other != protocol);
                     // Upstream does not look at the range on dry runs.
@@ -115,19 +117,22 @@ impl Ports {
     }
 
     fn take(&self, service: &Value, index: usize, port: u16, bitmap: &mut Bitmap) -> Result<()> {
-        let field = format!("spec.ports[{index}].nodePort");
         if port < self.first || port > self.last {
-            let why = format!(
-                "provided port is not in the valid range. The range of valid ports is {}-{}",
-                self.first, self.last
-            );
-            return Err(invalid(service, &field, &port.to_string(), &why));
+            return Err(self.out_of_range(service, index, port.into()));
         }
+        let field = format!("spec.ports[{index}].nodePort");
         if bitmap.is_set(port - self.first) {
             return Err(invalid(service, &field, &port.to_string(), "provided port is already allocated"));
         }
         bitmap.set(port - self.first, true);
         Ok(())
+    }
+
+    fn out_of_range(&self, service: &Value, index: usize, port: i64) -> Error {
+        let field = format!("spec.ports[{index}].nodePort");
+        let (first, last) = (self.first, self.last);
+        let why = format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
+        invalid(service, &field, &port.to_string(), &why)
     }
 
     fn find(&self, bitmap: &Bitmap) -> Result<u16> {
@@ -257,7 +262,7 @@ pub(super) fn keep(new: &mut Value, old: &Value) {
     let ports = new.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
     for port in ports.into_iter().flatten() {
         let same = |o: &&Value| o.get("port") == port.get("port") && o.get("protocol") == port.get("protocol");
-        let absent = port.get("nodePort").and_then(Value::as_u64).unwrap_or(0) == 0;
+        let absent = port.get("nodePort").and_then(Value::as_i64).unwrap_or(0) == 0;
         let number = old_ports.iter().find(same).and_then(|o| o.get("nodePort")).and_then(Value::as_u64);
         let free = number.and_then(|n| u16::try_from(n).ok()).filter(|n| !used.contains(n));
         if let (true, Some(number), Value::Object(port)) = (absent, free, port) {
