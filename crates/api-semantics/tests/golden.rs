@@ -52,7 +52,7 @@ fn answers_as_upstream() {
 }
 
 /// The rate that was reached once; it only rises.
-const FLOOR: f64 = 99.4;
+const FLOOR: f64 = 99.5;
 
 fn folder() -> Option<PathBuf> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden");

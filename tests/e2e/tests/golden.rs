@@ -1,12 +1,12 @@
-//! The recorded answers of upstream, replayed against our API server: no group may fall below what it once reached
-//! (`golden-ratchet.txt`).
+//! The recorded answers of upstream, replayed against our API server on each store: no group may fall below what it once
+//! reached (`golden-ratchet.txt`).
 
 use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e_tests::{Background, eventually, run};
 
-const PORT: &str = "18443";
+const ETCD_PORTS: [&str; 2] = ["18379", "18380"];
 const TOKEN: &str = "golden";
 
 /// File and its floors in percent: same verdict, same reason, same body.
@@ -20,18 +20,45 @@ fn ratchet() -> impl Iterator<Item = (&'static str, [f64; 3])> {
 
 #[test]
 fn recorded_answers() -> Result<()> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden");
-    let golden = std::env::var("KEELSON_GOLDEN").unwrap_or_else(|_| default.into());
-    if !Path::new(&golden).join("replay.py").exists() {
-        eprintln!("SKIPPED: {golden} has no recorded answers");
+    let Some(golden) = folder() else { return Ok(()) };
+    let dir = tempfile::tempdir()?;
+    let store = format!("--data-dir={}", dir.path().join("data").display());
+    let _server = server(dir.path(), "18443", &store)?;
+    hold(&golden, "18443", "embedded store")
+}
+
+#[test]
+fn recorded_answers_on_etcd() -> Result<()> {
+    let Some(golden) = folder() else { return Ok(()) };
+    if run(Command::new("etcd").arg("--version")).is_err() {
+        eprintln!("SKIPPED: there is no etcd on the path");
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
-    let _server = server(dir.path())?;
+    let _etcd = etcd(dir.path())?;
+    let store = format!("--etcd-servers=http://127.0.0.1:{}", ETCD_PORTS[0]);
+    let _server = server(dir.path(), "18444", &store)?;
+    hold(&golden, "18444", "etcd")
+}
+
+/// Where the recorded answers are, when they are there.
+fn folder() -> Option<String> {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden");
+    let golden = std::env::var("KEELSON_GOLDEN").unwrap_or_else(|_| default.into());
+    let there = Path::new(&golden).join("replay.py").exists();
+    if !there {
+        eprintln!("SKIPPED: {golden} has no recorded answers");
+    }
+    there.then_some(golden)
+}
+
+/// Replays every group against the server at `port`.
+fn hold(golden: &str, port: &str, store: &str) -> Result<()> {
     let mut below = Vec::new();
     for (group, floors) in ratchet() {
-        let reached = replay(&golden, group)?;
-        println!("golden {group}: verdict {:.2} %, reason {:.2} %, exact {:.2} %", reached[0], reached[1], reached[2]);
+        let reached = replay(golden, group, port)?;
+        let [verdict, reason, exact] = reached;
+        println!("golden {group} ({store}): verdict {verdict:.2} %, reason {reason:.2} %, exact {exact:.2} %");
         if reached.iter().zip(floors).any(|(reached, floor)| *reached < floor) {
             below.push(format!("{group}: {reached:?}, floor {floors:?}"));
         }
@@ -40,8 +67,24 @@ fn recorded_answers() -> Result<()> {
     Ok(())
 }
 
-/// A fresh API server with its embedded store.
-fn server(dir: &Path) -> Result<Background> {
+/// An empty etcd.
+fn etcd(dir: &Path) -> Result<Background> {
+    let [client, peer] = ETCD_PORTS.map(|port| format!("http://127.0.0.1:{port}"));
+    let log = std::fs::File::create(dir.join("etcd.log"))?;
+    let child = Command::new("etcd")
+        .arg(format!("--data-dir={}", dir.join("etcd").display()))
+        .args([format!("--listen-client-urls={client}"), format!("--advertise-client-urls={client}")])
+        .args([format!("--listen-peer-urls={peer}"), format!("--initial-advertise-peer-urls={peer}")])
+        .arg(format!("--initial-cluster=default={peer}"))
+        .stderr(log)
+        .spawn()?;
+    let server = Background(child);
+    eventually(20, || run(Command::new("curl").args(["-sf", "-m", "2", &format!("{client}/health")])))?;
+    Ok(server)
+}
+
+/// A fresh API server; `store` is the flag that names its store.
+fn server(dir: &Path, port: &str, store: &str) -> Result<Background> {
     let path = |name: &str| dir.join(name).display().to_string();
     let key = rcgen::KeyPair::generate()?;
     std::fs::write(path("sa.key"), key.serialize_pem())?;
@@ -49,9 +92,8 @@ fn server(dir: &Path) -> Result<Background> {
     std::fs::write(path("tokens"), format!("{TOKEN},admin,1,system:masters\nusertoken,alice,2,dev\n"))?;
     let log = std::fs::File::create(path("log"))?;
     let child = Command::new(e2e_tests::bin_dir()?.join("kube-apiserver"))
-        .args(["--bind-address=127.0.0.1", &format!("--secure-port={PORT}"), "--authorization-mode=RBAC"])
+        .args(["--bind-address=127.0.0.1", &format!("--secure-port={port}"), "--authorization-mode=RBAC", store])
         .args(["--service-cluster-ip-range=10.96.0.0/16", "--service-account-issuer=https://kubernetes.default.svc"])
-        .arg(format!("--data-dir={}", path("data")))
         .arg(format!("--cert-dir={}", path("certs")))
         .arg(format!("--token-auth-file={}", path("tokens")))
         .arg(format!("--service-account-key-file={}", path("sa.pub")))
@@ -59,16 +101,16 @@ fn server(dir: &Path) -> Result<Background> {
         .stderr(log)
         .spawn()?;
     let server = Background(child);
-    let ready = format!("https://127.0.0.1:{PORT}/readyz");
+    let ready = format!("https://127.0.0.1:{port}/readyz");
     eventually(20, || run(Command::new("curl").args(["-skf", "-m", "2", &ready])))?;
     Ok(server)
 }
 
 /// The percentages that `replay.py` prints in its last line.
-fn replay(golden: &str, group: &str) -> Result<[f64; 3]> {
+fn replay(golden: &str, group: &str, port: &str) -> Result<[f64; 3]> {
     let mut command = Command::new("python3");
     command.arg(format!("{golden}/replay.py")).arg("run").arg(format!("{golden}/{group}.jsonl.xz"));
-    command.args(["--server", &format!("https://127.0.0.1:{PORT}"), "--token", TOKEN, "--jobs", "4"]);
+    command.args(["--server", &format!("https://127.0.0.1:{port}"), "--token", TOKEN, "--jobs", "4"]);
     // It ends with 1 unless every case is exact.
     let output = command.output()?;
     let text = String::from_utf8(output.stdout)?;

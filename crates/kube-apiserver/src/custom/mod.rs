@@ -29,7 +29,7 @@ const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 const RETRY: Duration = Duration::from_millis(500);
 /// How long a definition stays as it is before it is looked at. Definitions come in bursts (the manifests of an operator,
 /// created and patched by its installer): each is then accepted, and discovery and OpenAPI made anew, once.
-const SETTLE: Duration = Duration::from_millis(50);
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// Definitions outlive their deletion until their objects are gone.
 pub(crate) struct Definitions;
