@@ -227,14 +227,6 @@ pub fn json_type_prefix(format: &Format) -> String {
     format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", format.kind, format.api_version())
 }
 
-/// A list in protobuf from bare items.
-pub fn protobuf_list(format: &Format, list_kind: &str, meta: &ListMeta, items: &[Bytes], out: &mut BytesMut) {
-    let mut bytes = Vec::with_capacity(items.iter().map(|i| i.len() + 8).sum::<usize>() + 256);
-    let items = items.iter().map(|i| &i[..]);
-    protobuf::encode_list(&format.api_version(), list_kind, &meta.to_value(), items, &mut bytes);
-    out.put_slice(&bytes);
-}
-
 /// JSON text in the JSON or YAML form that was negotiated.
 pub fn reencode_json(accepted: &Accepted, text: &[u8]) -> Result<Bytes> {
     match accepted.codec {

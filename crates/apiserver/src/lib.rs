@@ -14,6 +14,7 @@ pub mod discovery;
 pub mod documents;
 pub mod error;
 pub mod health;
+mod list_body;
 pub mod local;
 pub mod meta;
 pub mod metrics;

@@ -1,7 +1,7 @@
 //! What the generic server knows of a kind: its formats (one per served version), how it is stored, and what it adds to the
 //! generic verbs. All of it comes in from outside: the built-in table, or a custom resource definition.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use api_semantics::{Part, Strategy};
 use api_types::schema::Schema;
@@ -151,13 +151,17 @@ impl StorageModel {
     /// What selectors see of an object (in the storage format).
     pub fn selectable(&self, value: &Value) -> Selectable {
         let labels = meta::get(value, "labels").and_then(Value::as_object);
-        let labels: BTreeMap<String, String> =
-            labels.into_iter().flatten().map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned())).collect();
+        let mut labels: Vec<(Box<str>, Box<str>)> = labels
+            .into_iter()
+            .flatten()
+            .map(|(k, v)| (k.as_str().into(), v.as_str().unwrap_or_default().into()))
+            .collect();
+        labels.sort_unstable();
         let fields = self.fields.iter().map(|field| {
             let text = meta::path_text(value, &field.path);
-            (Arc::clone(&field.label), if text.is_empty() { field.default.to_owned() } else { text })
+            (Arc::clone(&field.label), if text.is_empty() { field.default.into() } else { text.into() })
         });
-        Selectable { labels, fields: fields.collect() }
+        Selectable { labels: labels.into(), fields: fields.collect() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Answers smaller than this are not compressed (upstream's limit).
-const GZIP_MINIMUM: usize = 128 * 1024;
+pub(crate) const GZIP_MINIMUM: usize = 128 * 1024;
 
 /// What the answer to this request looks like; 406 when the client takes nothing that there is.
 pub fn negotiate(headers: &HeaderMap, query: &Query, transforms: bool) -> Result<Accepted> {
@@ -96,47 +96,6 @@ pub fn partial(value: &Value, version: &str) -> Value {
         "apiVersion": format!("meta.k8s.io/{version}"),
         "metadata": value.get("metadata").cloned().unwrap_or_else(|| json!({})),
     })
-}
-
-/// The bytes of a list from the bytes of its items, none of them encoded again.
-pub fn splice_list(format: &Format, list_kind: &str, codec: Codec, meta: &table::ListMeta, items: &[Bytes]) -> Bytes {
-    let size: usize = items.iter().map(|i| i.len() + 8).sum();
-    let mut out = BytesMut::with_capacity(size + 256);
-    if codec == Codec::Protobuf {
-        codec::protobuf_list(format, list_kind, meta, items, &mut out);
-        return out.freeze();
-    }
-    let head = json!({ "kind": list_kind, "apiVersion": format.api_version() });
-    let skip = codec::json_type_prefix(format).len();
-    let meta = meta.to_value();
-    if format.custom {
-        // Sorted keys: apiVersion, items, kind, metadata; and items say what they are.
-        out.put_slice(format!("{{\"apiVersion\":{},\"items\":[", head["apiVersion"]).as_bytes());
-        join(&mut out, items.iter().map(|i| (&b""[..], &i[..])));
-        out.put_slice(format!("],\"kind\":{},\"metadata\":{meta}}}", head["kind"]).as_bytes());
-    } else {
-        out.put_slice(
-            format!(
-                "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{meta},\"items\":[",
-                head["kind"], head["apiVersion"]
-            )
-            .as_bytes(),
-        );
-        join(&mut out, items.iter().map(|i| (&b"{"[..], &i[skip..])));
-        out.put_slice(b"]}");
-    }
-    out.put_u8(b'\n');
-    out.freeze()
-}
-
-fn join<'a>(out: &mut BytesMut, items: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
-    for (n, (head, tail)) in items.enumerate() {
-        if n > 0 {
-            out.put_u8(b',');
-        }
-        out.put_slice(head);
-        out.put_slice(tail);
-    }
 }
 
 /// The answer to a failed request.

@@ -1,9 +1,9 @@
 //! Label and field selectors of lists and watches, checked against what the kind can be selected by.
 
-use api_types::selector::{FieldSelector, LabelSelector};
+use api_types::selector::{FieldSelector, LabelSelector, Operator, Requirement};
 
 use crate::{
-    cache::Entry,
+    cache::{By, Entry, Scope, Term},
     error::{Error, Result},
     model::{Format, Stored},
 };
@@ -45,9 +45,34 @@ impl Selector {
         self.fields.required("metadata.namespace")
     }
 
+    /// A value of a label or field that everything selected has: what the cache can find quickly.
+    pub fn term(&self) -> Option<Term> {
+        let general = |field: &str| matches!(field, "metadata.name" | "metadata.namespace");
+        let mut fields = self.fields.requirements.iter().filter(|r| !r.negated && !general(&r.field));
+        if let Some(field) = fields.next() {
+            return Some(Term { by: By::Field(field.field.clone()), value: field.value.clone() });
+        }
+        let equality = |r: &&Requirement| {
+            matches!(r.operator, Operator::Equals | Operator::DoubleEquals | Operator::In) && r.values.len() == 1
+        };
+        let label = self.labels.requirements().iter().find(equality)?;
+        Some(Term { by: By::Label(label.key.clone()), value: label.values.first()?.clone() })
+    }
+
+    /// The part of `scope` that can match: narrowed to the selector's name, namespace and term.
+    pub fn narrow(&self, mut scope: Scope) -> Scope {
+        if scope.name.is_empty() {
+            scope.name = self.name().unwrap_or_default().to_owned();
+        }
+        if scope.namespace.is_empty() {
+            scope.namespace = self.namespace().unwrap_or_default().to_owned();
+        }
+        scope.term = self.term();
+        scope
+    }
+
     pub fn matches(&self, entry: &Entry) -> bool {
-        let labels = &entry.selectable.labels;
-        self.labels.matches_by(|key| labels.get(key).map(String::as_str))
+        self.labels.matches_by(|key| entry.selectable.label(key))
             && self.fields.matches_by(|label| Some(field(entry, label)))
     }
 }
@@ -56,6 +81,6 @@ fn field<'a>(entry: &'a Entry, label: &str) -> &'a str {
     match label {
         "metadata.name" => entry.name(),
         "metadata.namespace" => entry.namespace(),
-        _ => entry.selectable.fields.iter().find(|(l, _)| &**l == label).map_or("", |(_, v)| v.as_str()),
+        _ => entry.selectable.field(label).unwrap_or_default(),
     }
 }

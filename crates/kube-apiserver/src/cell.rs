@@ -52,7 +52,7 @@ impl CoreCell {
     pub(crate) fn list(&self, group: &str, plural: &str, namespace: &str) -> Result<Vec<Value>> {
         let resource = self.resource(group, plural)?;
         let stored = resource.stored()?;
-        let scope = Scope { namespace: namespace.to_owned(), name: String::new() };
+        let scope = Scope { namespace: namespace.to_owned(), ..Scope::default() };
         stored.cache.list(&scope).0.iter().map(|entry| entry.value(stored.version)).collect()
     }
 }

@@ -5,7 +5,7 @@ use base64::Engine;
 use serde_json::{Map as Object, Value};
 
 use super::MAGIC;
-use super::wire::{FIXED64, put_bytes, put_int, put_tag, put_varint};
+use super::wire::{FIXED64, put_bytes, put_head, put_int, put_tag, put_varint};
 use crate::schema::{self, Field, JsonForm, Scalar, Struct, Type};
 use crate::{duration, json, time};
 
@@ -23,31 +23,44 @@ pub fn encode_object(value: &Value, schema: &Type, out: &mut Vec<u8>) {
 
 /// Puts an encoded message into the envelope.
 pub fn encode_envelope(api_version: &str, kind: &str, raw: &[u8], out: &mut Vec<u8>) {
+    open_envelope(api_version, kind, raw.len(), out);
+    out.extend_from_slice(raw);
+    close_envelope(out);
+}
+
+/// The envelope up to its message of `length` bytes.
+fn open_envelope(api_version: &str, kind: &str, length: usize, out: &mut Vec<u8>) {
     let mut type_meta = Vec::with_capacity(api_version.len() + kind.len() + 4);
     put_bytes(&mut type_meta, 1, api_version.as_bytes());
     put_bytes(&mut type_meta, 2, kind.as_bytes());
     out.extend_from_slice(MAGIC);
     put_bytes(out, 1, &type_meta);
-    put_bytes(out, 2, raw);
+    put_head(out, 2, length);
+}
+
+/// What follows the message: no content encoding and no content type.
+fn close_envelope(out: &mut Vec<u8>) {
     put_bytes(out, 3, b"");
     put_bytes(out, 4, b"");
 }
 
-/// A list (enveloped) whose items are bare encoded messages (an envelope's `raw`).
-pub fn encode_list<'a>(
-    api_version: &str,
-    kind: &str,
-    metadata: &Value,
-    items: impl IntoIterator<Item = &'a [u8]>,
-    out: &mut Vec<u8>,
-) {
-    let mut raw = Vec::new();
+/// What precedes an item of `length` bytes in a list.
+pub fn list_item_head(length: usize) -> Vec<u8> {
+    let mut head = Vec::with_capacity(6);
+    put_head(&mut head, 2, length);
+    head
+}
+
+/// What precedes and follows the items of an enveloped list; `items` is their length with their heads.
+pub fn list_ends(api_version: &str, kind: &str, metadata: &Value, items: usize) -> (Vec<u8>, Vec<u8>) {
     let list_meta = schema::message("meta/v1", "ListMeta").map_or(Type::Any, Type::Struct);
-    put_bytes(&mut raw, 1, &encode_message(metadata, &list_meta));
-    for item in items {
-        put_bytes(&mut raw, 2, item);
-    }
-    encode_envelope(api_version, kind, &raw, out);
+    let mut meta = Vec::new();
+    put_bytes(&mut meta, 1, &encode_message(metadata, &list_meta));
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    open_envelope(api_version, kind, meta.len() + items, &mut head);
+    head.extend_from_slice(&meta);
+    close_envelope(&mut tail);
+    (head, tail)
 }
 
 /// The frame of a protobuf watch stream: a four-byte length and a `WatchEvent` whose object is enveloped.

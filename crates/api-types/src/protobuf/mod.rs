@@ -6,7 +6,7 @@ mod encode;
 mod wire;
 
 pub use decode::{DecodeError, Unknown, decode_envelope, decode_message, decode_object};
-pub use encode::{encode_envelope, encode_list, encode_message, encode_object, encode_watch_event};
+pub use encode::{encode_envelope, encode_message, encode_object, encode_watch_event, list_ends, list_item_head};
 
 /// What every enveloped object starts with.
 pub const MAGIC: &[u8; 4] = b"k8s\0";

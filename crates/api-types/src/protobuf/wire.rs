@@ -20,9 +20,14 @@ pub(super) fn put_tag(out: &mut Vec<u8>, number: u32, wire: u8) {
 }
 
 pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
-    put_tag(out, number, BYTES);
-    put_varint(out, bytes.len() as u64);
+    put_head(out, number, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+/// What precedes a field of `length` bytes.
+pub(super) fn put_head(out: &mut Vec<u8>, number: u32, length: usize) {
+    put_tag(out, number, BYTES);
+    put_varint(out, length as u64);
 }
 
 pub(super) fn put_int(out: &mut Vec<u8>, number: u32, value: i64) {

@@ -1,6 +1,6 @@
 //! One object in the cache.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -11,9 +11,21 @@ use crate::{error::Error, model::StorageModel, negotiate::Codec};
 /// What selectors look at, read once from each object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selectable {
-    pub labels: BTreeMap<String, String>,
+    /// Sorted by key.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
     /// The selectable fields in the model's order: (label, value).
-    pub fields: Vec<(Arc<str>, String)>,
+    pub fields: Box<[(Arc<str>, Box<str>)]>,
+}
+
+impl Selectable {
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let at = self.labels.binary_search_by(|(k, _)| (**k).cmp(key)).ok()?;
+        Some(&self.labels[at].1)
+    }
+
+    pub fn field(&self, label: &str) -> Option<&str> {
+        self.fields.iter().find(|(l, _)| &**l == label).map(|(_, value)| &**value)
+    }
 }
 
 /// A served form of an object: which version, in which codec. Versions are counted as the model lists them.
@@ -26,7 +38,7 @@ pub struct Form {
 /// One object as of `revision`: the bytes in the store, and every form a client asked for, encoded once.
 pub struct Entry {
     /// The key below the resource's prefix: `namespace/name` or `name`.
-    pub key: String,
+    pub key: Arc<str>,
     pub revision: u64,
     pub stored: Bytes,
     pub selectable: Selectable,
@@ -46,7 +58,7 @@ impl Entry {
             }
         };
         Entry {
-            key: key.to_owned(),
+            key: key.into(),
             revision,
             stored,
             selectable,
@@ -59,7 +71,7 @@ impl Entry {
     /// The same object as it is last seen, at the revision of its removal.
     pub fn removed_at(&self, revision: u64) -> Entry {
         Entry {
-            key: self.key.clone(),
+            key: Arc::clone(&self.key),
             revision,
             stored: self.stored.clone(),
             selectable: self.selectable.clone(),
@@ -74,7 +86,7 @@ impl Entry {
     }
 
     pub fn name(&self) -> &str {
-        self.key.split_once('/').map_or(self.key.as_str(), |(_, name)| name)
+        self.key.split_once('/').map_or(&self.key, |(_, name)| name)
     }
 
     /// The object in the served version `version`, with its resource version set.

@@ -9,7 +9,7 @@ use storage::{Event, ListOptions, Revision, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::resource::ResourceCache;
+use super::resource::{ResourceCache, WINDOW};
 
 /// Keys read at once while the caches fill.
 const PAGE: usize = 2_000;
@@ -136,14 +136,14 @@ impl Hub {
     }
 
     async fn follow(&self, registrations: &mut mpsc::UnboundedReceiver<Registration>) -> Result<(), StoreError> {
-        let revision = self.fill().await?;
+        let newest = self.store.revision().await?.0;
+        let revision = self.fill(newest).await?;
         let mut events = self.store.watch(&self.root, Revision(revision)).await?;
-        self.progress.send_replace(revision);
-        self.filled.send_replace(true);
+        self.reached(revision, newest);
         loop {
             tokio::select! {
                 event = events.next() => match event {
-                    Some(event) => self.apply(event?),
+                    Some(event) => self.reached(self.apply(event?), newest),
                     None => return Ok(()),
                 },
                 Some(registration) = registrations.recv() => {
@@ -158,11 +158,23 @@ impl Hub {
         }
     }
 
-    /// Reads the whole store at one revision into the caches.
-    async fn fill(&self) -> Result<u64, StoreError> {
+    /// Reads the whole store into the caches as it stood a window of events before `newest`, so that watches from before a restart go on;
+    /// where that is compacted away, or clients have already seen more, as it stands now. Returns the revision that was read.
+    async fn fill(&self, newest: u64) -> Result<u64, StoreError> {
+        let past = Revision(newest.saturating_sub(WINDOW as u64).max(1));
+        if !self.is_ready() && past.0 < newest {
+            match self.fill_at(Some(past)).await {
+                Err(StoreError::Compacted { .. }) => {}
+                result => return result,
+            }
+        }
+        self.fill_at(None).await
+    }
+
+    async fn fill_at(&self, at: Option<Revision>) -> Result<u64, StoreError> {
         let mut items: BTreeMap<String, Vec<(String, Bytes, u64)>> =
             self.caches.read().keys().map(|prefix| (prefix.clone(), Vec::new())).collect();
-        let mut options = ListOptions { limit: PAGE, ..ListOptions::default() };
+        let mut options = ListOptions { at, limit: PAGE, ..ListOptions::default() };
         loop {
             let page = self.store.list(&self.root, options.clone()).await?;
             options.at = Some(page.revision);
@@ -192,8 +204,9 @@ impl Hub {
         Ok(())
     }
 
-    fn apply(&self, event: Event) {
-        let revision = match event {
+    /// Takes the event into its cache and returns its revision.
+    fn apply(&self, event: Event) -> u64 {
+        match event {
             Event::Put { kv, .. } => {
                 if let Some((prefix, cache)) = self.cache_of(&kv.key) {
                     cache.put(&kv.key[prefix..], kv.value, kv.mod_revision.0);
@@ -207,11 +220,19 @@ impl Hub {
                 revision.0
             }
             Event::Progress(revision) => revision.0,
-        };
+        }
+    }
+
+    /// Everything up to `revision` is in the caches. Before `newest` they tell the past, and nobody is told so.
+    fn reached(&self, revision: u64, newest: u64) {
+        if revision < newest {
+            return;
+        }
         for cache in self.caches.read().values() {
             cache.advance(revision);
         }
         self.progress.send_if_modified(|r| revision > std::mem::replace(r, revision.max(*r)));
+        self.filled.send_if_modified(|filled| !std::mem::replace(filled, true));
     }
 
     /// The cache that holds `key`, and the length of its prefix.

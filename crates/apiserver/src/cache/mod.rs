@@ -9,8 +9,13 @@
 
 mod entry;
 mod hub;
+mod index;
 mod resource;
+#[cfg(test)]
+mod tests;
+mod watchers;
 
 pub use entry::{Entry, Form, Selectable};
 pub use hub::{Hub, HubError};
+pub use index::{By, Term};
 pub use resource::{CacheEvent, Change, ResourceCache, Scope, Subscription, TooOld};

@@ -10,13 +10,15 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::entry::Entry;
+use super::{
+    entry::Entry,
+    index::{Indexes, Term},
+    watchers::Watchers,
+};
 use crate::model::StorageModel;
 
 /// Events kept for watches that start in the past.
-const WINDOW: usize = 10_000;
-/// Events that a watch may lag behind before it is ended.
-const QUEUE: usize = 4_096;
+pub(super) const WINDOW: usize = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -45,10 +47,13 @@ pub struct Scope {
     pub namespace: String,
     /// Empty: all names.
     pub name: String,
+    /// What else all wanted objects have in common. Lists are narrowed to it; a watch sees what has it or just lost it.
+    pub term: Option<Term>,
 }
 
 impl Scope {
-    fn covers(&self, entry: &Entry) -> bool {
+    /// Whether the entry's name and namespace are those wanted.
+    pub(super) fn contains(&self, entry: &Entry) -> bool {
         (self.namespace.is_empty() || self.namespace == entry.namespace())
             && (self.name.is_empty() || self.name == entry.name())
     }
@@ -77,20 +82,16 @@ pub struct Subscription {
     pub revision: u64,
 }
 
-struct Watcher {
-    scope: Scope,
-    sender: mpsc::Sender<Arc<CacheEvent>>,
-}
-
 #[derive(Default)]
 struct State {
-    entries: BTreeMap<String, Arc<Entry>>,
+    entries: BTreeMap<Arc<str>, Arc<Entry>>,
+    indexes: Indexes,
     window: VecDeque<Arc<CacheEvent>>,
     /// All events after this revision are in `window`.
     window_start: u64,
     /// The newest revision whose event (of any resource) this cache has seen.
     revision: u64,
-    watchers: Vec<Watcher>,
+    watchers: Watchers,
 }
 
 /// The cache of one resource.
@@ -110,7 +111,7 @@ impl ResourceCache {
             .into_iter()
             .map(|(key, stored, rev)| {
                 let entry = Entry::new(&self.model, &key, stored, rev);
-                (key, Arc::new(entry))
+                (Arc::clone(&entry.key), Arc::new(entry))
             })
             .collect();
         let mut state = self.state.lock();
@@ -124,7 +125,8 @@ impl ResourceCache {
         }
         let entry = Arc::new(Entry::new(&self.model, key, stored, revision));
         let mut state = self.state.lock();
-        let prev = state.entries.insert(key.to_owned(), Arc::clone(&entry));
+        let prev = state.entries.insert(Arc::clone(&entry.key), Arc::clone(&entry));
+        state.indexes.replace(prev.as_ref(), Some(&entry));
         state.dispatch(CacheEvent { change: Change::Put, entry, prev });
     }
 
@@ -134,6 +136,7 @@ impl ResourceCache {
             return;
         }
         if let Some(prev) = state.entries.remove(key) {
+            state.indexes.replace(Some(&prev), None);
             let entry = Arc::new(prev.removed_at(revision));
             state.dispatch(CacheEvent { change: Change::Delete, entry, prev: Some(prev) });
         }
@@ -167,7 +170,7 @@ impl ResourceCache {
 
     /// The objects of a scope in key order, and the revision at which that is the whole state.
     pub fn list(&self, scope: &Scope) -> (Vec<Arc<Entry>>, u64) {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         (state.list(scope), state.revision)
     }
 
@@ -181,26 +184,27 @@ impl ResourceCache {
             }
             Some(from) => {
                 let first = state.window.partition_point(|e| e.revision() <= from);
-                let backlog = state.window.range(first..).filter(|e| scope.covers(&e.entry)).cloned();
+                let backlog = state.window.range(first..).filter(|e| scope.contains(&e.entry)).cloned();
                 (Vec::new(), backlog.collect())
             }
         };
-        let (sender, events) = mpsc::channel(QUEUE);
-        state.watchers.push(Watcher { scope: scope.clone(), sender });
+        let events = state.watchers.add(scope);
         Ok(Subscription { initial, backlog, events, revision: state.revision })
     }
 }
 
 impl State {
-    fn list(&self, scope: &Scope) -> Vec<Arc<Entry>> {
+    fn list(&mut self, scope: &Scope) -> Vec<Arc<Entry>> {
         let prefix = scope.key_prefix();
         if !scope.name.is_empty() && !prefix.is_empty() {
-            return self.entries.get(&format!("{prefix}{}", scope.name)).cloned().into_iter().collect();
+            return self.entries.get(format!("{prefix}{}", scope.name).as_str()).cloned().into_iter().collect();
         }
-        self.entries
+        let narrowed = scope.term.as_ref().and_then(|term| self.indexes.find(term, &self.entries));
+        narrowed
+            .unwrap_or(&self.entries)
             .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(&prefix))
-            .filter(|(_, entry)| scope.covers(entry))
+            .filter(|(_, entry)| scope.contains(entry))
             .map(|(_, entry)| Arc::clone(entry))
             .collect()
     }
@@ -214,13 +218,6 @@ impl State {
             self.window_start = oldest.revision();
         }
         self.window.push_back(Arc::clone(&event));
-        // A full queue closes the watch: its client notices, and starts again where it was.
-        self.watchers.retain(|watcher| {
-            if watcher.scope.covers(&event.entry) {
-                watcher.sender.try_send(Arc::clone(&event)).is_ok()
-            } else {
-                !watcher.sender.is_closed()
-            }
-        });
+        self.watchers.dispatch(&event);
     }
 }

@@ -3,9 +3,13 @@
 use futures::{FutureExt, StreamExt, stream};
 use http::{Response, StatusCode};
 
-use super::{delete, object_namespace, read::list_entries, writer};
+use super::{
+    delete, object_namespace,
+    read::{list_body, list_entries},
+    writer,
+};
 use crate::{
-    cache::{Form, Scope},
+    cache::Scope,
     error::Result,
     negotiate::Codec,
     options::ListOptions,
@@ -21,7 +25,7 @@ pub(super) async fn delete_collection(mut call: Call) -> Result<Response<Body>> 
     let accepted = respond::negotiate(call.request.headers(), &call.query, true)?;
     let options = delete::options(&mut call).await?;
     let list = ListOptions::parse(&call.query, false)?;
-    let scope = Scope { namespace: object_namespace(&call).to_owned(), name: String::new() };
+    let scope = Scope { namespace: object_namespace(&call).to_owned(), ..Scope::default() };
     let page = list_entries(&call.core, &call.resource, scope, &list).await?;
     let writer = writer(&call, options.dry_run, "");
     let (registry, resource) = (&call.core.registry, &call.resource);
@@ -36,11 +40,8 @@ pub(super) async fn delete_collection(mut call: Call) -> Result<Response<Body>> 
             _ => {}
         }
     }
-    let stored = resource.stored()?;
     let codec = if accepted.codec == Codec::Protobuf { Codec::Protobuf } else { Codec::Json };
-    let form = Form::new(stored.version, codec);
-    let items = page.entries.iter().map(|e| e.bytes(form)).collect::<Result<Vec<_>>>()?;
-    let mut body = respond::splice_list(&resource.format, &resource.list_kind, codec, &page.meta, &items);
+    let mut body = list_body(resource, codec, &page)?.collect();
     if codec == Codec::Json {
         body = crate::codec::reencode_json(&accepted, &body)?;
     }

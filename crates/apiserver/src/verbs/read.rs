@@ -12,8 +12,9 @@ use crate::{
     codec,
     continue_token::{Token, expired},
     error::{Error, Result, from_store, too_new},
+    list_body::ListBody,
     model::{Resource, Stored},
-    negotiate::{Accepted, Transform},
+    negotiate::{Accepted, Codec, Transform},
     options::{AtVersion, ListOptions},
     query::Query,
     respond,
@@ -30,7 +31,7 @@ pub(super) async fn get(call: Call) -> Result<Response<Body>> {
     let resource = &call.resource;
     let stored = resource.stored()?;
     let entry = call.core.registry.get(resource, object_namespace(&call), &call.info.name).await?;
-    if accepted.transform == Transform::None && !accepted.pretty && accepted.codec != crate::negotiate::Codec::Yaml {
+    if accepted.transform == Transform::None && !accepted.pretty && accepted.codec != Codec::Yaml {
         let bare = entry.bytes(Form::new(stored.version, accepted.codec))?;
         let body = codec::frame(&resource.format, accepted.codec, bare);
         return Ok(respond::bytes(StatusCode::OK, accepted.codec.content_type(), body));
@@ -48,25 +49,29 @@ pub struct Page {
 pub(super) async fn list(call: Call) -> Result<Response<Body>> {
     let accepted = respond::negotiate(call.request.headers(), &call.query, true)?;
     let options = ListOptions::parse(&call.query, false)?;
-    let scope = Scope { namespace: object_namespace(&call).to_owned(), name: String::new() };
+    let scope = Scope { namespace: object_namespace(&call).to_owned(), ..Scope::default() };
     let page = list_entries(&call.core, &call.resource, scope, &options).await?;
+    let (request, kind) = (call.request.headers(), accepted.codec.content_type());
+    if accepted.transform == Transform::None && !accepted.pretty && accepted.codec != Codec::Yaml {
+        return Ok(list_body(&call.resource, accepted.codec, &page)?.respond(request, kind));
+    }
     let body = encode_list(&call.resource, &accepted, &call.query, &page)?;
-    let kind = accepted.codec.content_type();
-    Ok(respond::maybe_compressed(call.request.headers(), StatusCode::OK, kind, body))
+    Ok(respond::maybe_compressed(request, StatusCode::OK, kind, body))
 }
 
+/// The list from the bytes that the cache holds, none of them encoded again.
+pub(super) fn list_body(resource: &Resource, codec: Codec, page: &Page) -> Result<ListBody> {
+    let form = Form::new(resource.stored()?.version, codec);
+    let items = page.entries.iter().map(|e| e.bytes(form)).collect::<Result<Vec<_>>>()?;
+    Ok(ListBody::new(&resource.format, &resource.list_kind, codec, &page.meta, items))
+}
+
+/// A list in a form that is not at hand.
 fn encode_list(resource: &Resource, accepted: &Accepted, query: &Query, page: &Page) -> Result<bytes::Bytes> {
     let stored = resource.stored()?;
     let values = || page.entries.iter().map(|e| e.value(stored.version)).collect::<Result<Vec<Value>>>();
     match &accepted.transform {
-        Transform::None => {
-            let json = accepted.pretty || accepted.codec == crate::negotiate::Codec::Yaml;
-            let codec = if json { crate::negotiate::Codec::Json } else { accepted.codec };
-            let form = Form::new(stored.version, codec);
-            let items = page.entries.iter().map(|e| e.bytes(form)).collect::<Result<Vec<_>>>()?;
-            let list = respond::splice_list(&resource.format, &resource.list_kind, codec, &page.meta, &items);
-            if json { codec::reencode_json(accepted, &list) } else { Ok(list) }
-        }
+        Transform::None => codec::reencode_json(accepted, &list_body(resource, Codec::Json, page)?.collect()),
         Transform::Table { version } => {
             let table = table::of_objects(resource, &values()?, version, query, &page.meta)?;
             codec::encode_json_value(accepted, &table)
@@ -79,17 +84,10 @@ fn encode_list(resource: &Resource, accepted: &Accepted, query: &Query, page: &P
 }
 
 /// The entries that a list is about, from the cache where it can answer, else from the store.
-pub async fn list_entries(core: &Core, resource: &Resource, mut scope: Scope, options: &ListOptions) -> Result<Page> {
+pub async fn list_entries(core: &Core, resource: &Resource, scope: Scope, options: &ListOptions) -> Result<Page> {
     let stored = resource.stored()?;
     let selector = Selector::parse(stored, &resource.format, &options.labels, &options.fields)?;
-    if let Some(name) = selector.name() {
-        scope.name = name.to_owned();
-    }
-    if let Some(namespace) = selector.namespace()
-        && scope.namespace.is_empty()
-    {
-        scope.namespace = namespace.to_owned();
-    }
+    let scope = selector.narrow(scope);
     if !options.continue_token.is_empty() {
         let token = Token::decode(&options.continue_token)?;
         return from_store_at(core, stored, &scope, &selector, options, token).await;
@@ -125,7 +123,7 @@ fn cut(entries: Vec<Arc<Entry>>, revision: u64, selector: &Selector, options: &L
         let remaining = entries.len() - options.limit;
         entries.truncate(options.limit);
         if let Some(last) = entries.last() {
-            meta.continue_token = Token { revision: Some(revision), after: last.key.clone() }.encode();
+            meta.continue_token = Token { revision: Some(revision), after: last.key.to_string() }.encode();
         }
         meta.remaining = selector.is_all().then_some(remaining as u64);
     }

@@ -41,8 +41,8 @@ pub(super) async fn watch(call: Call) -> Result<Response<Body>> {
     let resource = Arc::clone(&call.resource);
     let stored = resource.stored()?.clone();
     let selector = Selector::parse(&stored, &resource.format, &options.labels, &options.fields)?;
-    let name = if call.info.name.is_empty() { selector.name().unwrap_or_default() } else { &call.info.name };
-    let scope = Scope { namespace: object_namespace(&call).to_owned(), name: name.to_owned() };
+    let scope = Scope { namespace: object_namespace(&call).to_owned(), name: call.info.name.clone(), term: None };
+    let scope = selector.narrow(scope);
     let started = start(&call.core, &stored, &scope, &options).await?;
     let content_type = accepted.codec.stream_type();
     let lifetime = options.timeout_seconds.unwrap_or_else(|| LIFETIME + component_base::rng::range(0..LIFETIME));

@@ -53,7 +53,7 @@ fn find(
     }
     let selector = reference.selector.as_ref().map_err(Clone::clone)?;
     let stored = resource.stored().map_err(|e| e.message)?;
-    let scope = Scope { namespace: namespace.to_owned(), name: String::new() };
+    let scope = Scope { namespace: namespace.to_owned(), ..Scope::default() };
     let all = stored.cache.list(&scope).0;
     let values: Vec<Value> =
         all.iter().map(|e| e.value(stored.version)).collect::<Result<_, _>>().map_err(|e| e.message)?;
