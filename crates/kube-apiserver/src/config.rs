@@ -3,9 +3,9 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use component_base::flags::Flags;
+use component_base::{feature_gates::FeatureGates, flags::Flags};
 
-use crate::{auth::AuthConfig, connect::KubeletOptions, ip_range::IpRange};
+use crate::{admission::Configurations, auth::AuthConfig, connect::KubeletOptions, ip_range::IpRange};
 
 /// Where the cluster's state lives.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub struct Config {
     pub shutdown_delay: Duration,
     pub enable_plugins: Vec<String>,
     pub disable_plugins: Vec<String>,
+    pub(crate) admission: Configurations,
+    pub gates: FeatureGates,
     pub not_ready_seconds: i64,
     pub unreachable_seconds: i64,
     pub auth: AuthConfig,
@@ -49,8 +51,7 @@ pub struct Config {
 }
 
 /// Flags that ask for a guard, a record or another place for the data: ignoring them would be worse than refusing.
-const NOT_YET: [&str; 8] = [
-    "admission-control-config-file",
+const NOT_YET: [&str; 7] = [
     "audit-log-path",
     "audit-policy-file",
     "audit-webhook-config-file",
@@ -100,6 +101,11 @@ impl Config {
             shutdown_delay: flags.duration("shutdown-delay-duration"),
             enable_plugins: flags.list("enable-admission-plugins"),
             disable_plugins: flags.list("disable-admission-plugins"),
+            admission: match path("admission-control-config-file") {
+                Some(file) => Configurations::read(&file).context("--admission-control-config-file")?,
+                None => Configurations::default(),
+            },
+            gates: FeatureGates::parse(&flags.map("feature-gates")).context("--feature-gates")?,
             not_ready_seconds: flags.int("default-not-ready-toleration-seconds"),
             unreachable_seconds: flags.int("default-unreachable-toleration-seconds"),
             auth: AuthConfig::from_flags(flags)?,

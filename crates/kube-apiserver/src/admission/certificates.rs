@@ -40,26 +40,51 @@ impl SignerAccess {
     pub(super) fn signing(core: CoreCell) -> Self {
         SignerAccess { core, name: "CertificateSigning", subresource: "status", verb: "sign" }
     }
+}
 
-    /// By the signer's name, or by all signers of its domain.
-    async fn is_allowed(&self, attributes: &Attributes<'_>, signer: &str) -> Result<bool> {
-        let domain = signer.split('/').next().unwrap_or_default();
-        for name in [signer.to_owned(), format!("{domain}/*")] {
-            let asked = authz::Attributes {
-                user: attributes.user.clone(),
-                verb: self.verb.to_owned(),
-                group: GROUP.to_owned(),
-                version: "*".to_owned(),
-                resource: "signers".to_owned(),
-                name,
-                is_resource: true,
-                ..authz::Attributes::default()
-            };
-            if self.core.core()?.authorizer.authorize(&asked).await.verdict == Verdict::Allow {
-                return Ok(true);
-            }
+/// Whether the user has a verb on a signer: by its name, or by all signers of its domain.
+async fn is_allowed(core: &CoreCell, attributes: &Attributes<'_>, verb: &str, signer: &str) -> Result<bool> {
+    let domain = signer.split('/').next().unwrap_or_default();
+    for name in [signer.to_owned(), format!("{domain}/*")] {
+        let asked = authz::Attributes {
+            user: attributes.user.clone(),
+            verb: verb.to_owned(),
+            group: GROUP.to_owned(),
+            version: "*".to_owned(),
+            resource: "signers".to_owned(),
+            name,
+            is_resource: true,
+            ..authz::Attributes::default()
+        };
+        if core.core()?.authorizer.authorize(&asked).await.verdict == Verdict::Allow {
+            return Ok(true);
         }
-        Ok(false)
+    }
+    Ok(false)
+}
+
+/// ClusterTrustBundleAttest: naming a signer in a trust bundle needs the verb `attest` on it.
+pub(super) struct TrustBundleAttest(pub(super) CoreCell);
+
+#[async_trait]
+impl Plugin for TrustBundleAttest {
+    fn name(&self) -> &'static str {
+        "ClusterTrustBundleAttest"
+    }
+
+    fn wants(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.is(GROUP, "clustertrustbundles")
+            && matches!(attributes.operation, Operation::Create | Operation::Update)
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>, bundle: &Value) -> Result<()> {
+        let signer = meta::path_text(bundle, "spec.signerName");
+        // Writes that leave the bundle as it is are the garbage collector's and the migrator's.
+        let unchanged = attributes.old.is_some_and(|old| old["spec"] == bundle["spec"]);
+        if signer.is_empty() || unchanged || is_allowed(&self.0, attributes, "attest", &signer).await? {
+            return Ok(());
+        }
+        Err(attributes.forbidden(&format!("user not permitted to attest for signerName {signer:?}")))
     }
 }
 
@@ -83,7 +108,7 @@ impl Plugin for SignerAccess {
             return Ok(());
         }
         let signer = attributes.old.map(|old| meta::path_text(old, "spec.signerName")).unwrap_or_default();
-        if self.is_allowed(attributes, &signer).await? {
+        if is_allowed(&self.core, attributes, self.verb, &signer).await? {
             return Ok(());
         }
         Err(attributes.forbidden(&format!("user not permitted to {} requests with signerName \"{signer}\"", self.verb)))

@@ -26,6 +26,10 @@ pub(super) struct Findings {
     pub(super) now: Timestamp,
 }
 
+/// What changes of pods the API server lets through to this node (upstream: `component-helpers/nodedeclaredfeatures`): no CPU
+/// is pinned, so a guaranteed pod can be resized.
+const DECLARED: [&str; 1] = ["GuaranteedQoSPodCPUResize"];
+
 /// The node's status now, over what others wrote into it.
 pub(super) fn compute(agent: &Agent, node: &Node, findings: &Findings) -> NodeStatus {
     let config = &agent.config;
@@ -39,6 +43,7 @@ pub(super) fn compute(agent: &Agent, node: &Node, findings: &Findings) -> NodeSt
     status.daemon_endpoints =
         Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(config.server.port) }) });
     status.node_info = Some(info(agent));
+    status.declared_features = Some(DECLARED.map(str::to_owned).to_vec());
     status.images = Some(images(&findings.images, config.node.max_images)).filter(|list| !list.is_empty());
     status.runtime_handlers = Some(handlers(&findings.runtime)).filter(|list| !list.is_empty());
     status.features = findings

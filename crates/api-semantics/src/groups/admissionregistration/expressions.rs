@@ -31,31 +31,30 @@ impl Expressions {
         Expressions { options: Admission { mutates: false, ..self.options }, variables: None }
     }
 
-    pub(super) fn define(&mut self, name: &str, compiled: &Expression) {
+    /// Compiles a variable's expression as it is written; later expressions may refer to it, even when it is wrong.
+    pub(super) fn define(&mut self, name: &str, expression: &Field, errors: &mut Errors) {
+        let text = expression.str();
+        let compiled = self.compile(expression, text, text, true, &Results::Any, errors);
         if let Some(variables) = &mut self.variables {
-            variables.insert(name.to_owned(), compiled.ty().clone());
+            variables.insert(name.to_owned(), compiled.map_or(Type::Dyn, |c| c.ty().clone()));
         }
     }
 
     /// Compiles the text of a field without the space around it.
-    pub(super) fn check(
-        &self,
-        field: &Field,
-        authorizer: bool,
-        results: &Results,
-        errors: &mut Errors,
-    ) -> Option<Expression> {
-        self.compile(field, field.str().trim(), authorizer, results, errors)
+    pub(super) fn check(&self, field: &Field, authorizer: bool, results: &Results, errors: &mut Errors) {
+        let text = field.str().trim();
+        self.compile(field, text, text, authorizer, results, errors);
     }
 
     /// As [`Expressions::check`]; an error shows the text with the space.
     pub(super) fn check_as_written(&self, field: &Field, results: &Results, errors: &mut Errors) {
-        self.compile(field, field.str(), true, results, errors);
+        self.compile(field, field.str().trim(), field.str(), true, results, errors);
     }
 
     fn compile(
         &self,
         field: &Field,
+        text: &str,
         shown: &str,
         authorizer: bool,
         results: &Results,
@@ -65,7 +64,7 @@ impl Expressions {
         if let Some(variables) = &self.variables {
             environment = with_variables(environment, variables);
         }
-        match compile(field.str().trim(), &environment, results) {
+        match compile(text, &environment, results) {
             Ok(expression) => Some(expression),
             Err(problem) => {
                 errors.invalid_as(field, shown, problem);

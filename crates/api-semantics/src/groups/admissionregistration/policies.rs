@@ -90,9 +90,7 @@ fn one_variable(variable: &Field, expressions: &mut Expressions, errors: &mut Er
         errors.required(&expression, "expression is not specified");
         return;
     }
-    if let Some(compiled) = expressions.check(&expression, true, &Results::Any, errors) {
-        expressions.define(name.str(), &compiled);
-    }
+    expressions.define(name.str(), &expression, errors);
 }
 
 fn is_identifier(text: &str) -> bool {

@@ -12,6 +12,7 @@ use apiserver::{
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::configuration::PodSecurityDefaults;
 use crate::cell::CoreCell;
 
 const LABEL: &str = "pod-security.kubernetes.io/";
@@ -55,7 +56,36 @@ const TEMPLATES: [(&str, &str, &str); 8] = [
     ("batch", "cronjobs", "/spec/jobTemplate/spec/template"),
 ];
 
-pub(super) struct PodSecurity(pub(super) CoreCell);
+pub(super) struct PodSecurity {
+    pub(super) cell: CoreCell,
+    pub(super) configuration: PodSecurityDefaults,
+}
+
+impl PodSecurity {
+    /// Whether nothing is asked of this pod.
+    fn is_exempt(&self, attributes: &Attributes<'_>, pod: &Value) -> bool {
+        let exemptions = &self.configuration.exemptions;
+        let class = meta::path_text(pod, "spec.runtimeClassName");
+        exemptions.usernames.contains(&attributes.user.name)
+            || exemptions.namespaces.iter().any(|n| n == attributes.namespace)
+            || exemptions.runtime_classes.contains(&class)
+    }
+
+    /// The level and version of a mode: the namespace's labels, or else the defaults. A level that can't be read is the
+    /// strictest, as upstream.
+    fn wanted(&self, namespace: &Value, mode: &str) -> (Level, String) {
+        let labels = meta::get(namespace, "labels");
+        let label = |name: &str| labels.and_then(|l| l.get(format!("{LABEL}{name}"))).and_then(Value::as_str);
+        let default = |name: &str| self.configuration.defaults.get(name).map(String::as_str);
+        let level = match label(mode).or_else(|| default(mode)) {
+            None => Level::Privileged,
+            Some(text) => Level::parse(text).unwrap_or(Level::Restricted),
+        };
+        let version = format!("{mode}-version");
+        let version = label(&version).or_else(|| default(&version)).unwrap_or("latest");
+        (level, version.to_owned())
+    }
+}
 
 #[async_trait]
 impl Plugin for PodSecurity {
@@ -80,15 +110,15 @@ impl Plugin for PodSecurity {
         if attributes.old.is_some_and(|old| spec_of(old) == spec_of(object)) {
             return Ok(());
         }
-        let found = self.0.find("", "namespaces", "", attributes.namespace).await?;
+        let found = self.cell.find("", "namespaces", "", attributes.namespace).await?;
         let Some(namespace) = found else { return Ok(()) };
         let (pod, enforced) = match template_of(attributes) {
             Some(path) => (object.pointer(path), false),
             None => (Some(object), true),
         };
-        let Some(pod) = pod else { return Ok(()) };
-        let (enforce, enforce_version) = wanted(&namespace, "enforce");
-        let (warn, warn_version) = wanted(&namespace, "warn");
+        let Some(pod) = pod.filter(|pod| !self.is_exempt(attributes, pod)) else { return Ok(()) };
+        let (enforce, enforce_version) = self.wanted(&namespace, "enforce");
+        let (warn, warn_version) = self.wanted(&namespace, "warn");
         let violations = checks::violations(enforce, pod);
         if enforced && !violations.is_empty() {
             let why =
@@ -108,17 +138,6 @@ impl Plugin for PodSecurity {
 
 fn template_of(attributes: &Attributes<'_>) -> Option<&'static str> {
     TEMPLATES.iter().find(|(group, plural, _)| attributes.is(group, plural)).map(|(_, _, path)| *path)
-}
-
-/// The level and version of a mode. A level that can't be read is the strictest, as upstream.
-fn wanted(namespace: &Value, mode: &str) -> (Level, String) {
-    let labels = meta::get(namespace, "labels");
-    let label = |name: String| labels.and_then(|l| l.get(&name)).and_then(Value::as_str).map(str::to_owned);
-    let level = match label(format!("{LABEL}{mode}")) {
-        None => Level::Privileged,
-        Some(text) => Level::parse(&text).unwrap_or(Level::Restricted),
-    };
-    (level, label(format!("{LABEL}{mode}-version")).unwrap_or_else(|| "latest".to_owned()))
 }
 
 /// A namespace's labels name levels that there are.

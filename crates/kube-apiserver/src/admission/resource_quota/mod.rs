@@ -17,9 +17,14 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::amounts::{self, Amounts};
+use super::configuration::LimitedResource;
 use crate::cell::CoreCell;
 
-pub(super) struct ResourceQuota(pub(super) CoreCell);
+pub(super) struct ResourceQuota {
+    pub(super) cell: CoreCell,
+    /// What is used only where a quota allows it.
+    pub(super) limited: Vec<LimitedResource>,
+}
 
 #[async_trait]
 impl Plugin for ResourceQuota {
@@ -43,7 +48,8 @@ impl Plugin for ResourceQuota {
     }
 
     async fn validate(&self, attributes: &Attributes<'_>, object: &Value) -> Result<()> {
-        let quotas = self.0.list("", "resourcequotas", attributes.namespace)?;
+        let quotas = self.cell.list("", "resourcequotas", attributes.namespace)?;
+        self.check_limited(attributes, object, &quotas)?;
         let mut charges = Vec::new();
         for quota in &quotas {
             if !usage::in_scope(quota, attributes.resource, object) {
@@ -71,8 +77,27 @@ impl Plugin for ResourceQuota {
 }
 
 impl ResourceQuota {
+    /// What is limited by configuration has to be covered by a quota.
+    fn check_limited(&self, attributes: &Attributes<'_>, object: &Value, quotas: &[Value]) -> Result<()> {
+        let resource = attributes.resource;
+        let here = self.limited.iter().filter(|l| l.api_group == resource.group && l.resource == resource.plural);
+        let parts: Vec<&String> = here.flat_map(|l| &l.match_contains).collect();
+        if parts.is_empty() || attributes.operation != Operation::Create {
+            return Ok(());
+        }
+        let covering = quotas.iter().filter(|quota| usage::in_scope(quota, resource, object));
+        let covered: Vec<String> = covering.flat_map(|q| amounts::read(q.pointer("/spec/hard")).into_keys()).collect();
+        let used = usage::of(resource, object).into_keys();
+        let limited = used.filter(|name| parts.iter().any(|part| name.contains(part.as_str())));
+        let bare: Vec<String> = limited.filter(|name| !covered.contains(name)).collect();
+        if bare.is_empty() {
+            return Ok(());
+        }
+        Err(attributes.forbidden(&format!("insufficient quota to consume: {}", bare.join(","))))
+    }
+
     async fn charge(&self, attributes: &Attributes<'_>, quota: &Value, delta: &Amounts) -> Result<()> {
-        let resource = self.0.resource("", "resourcequotas")?;
+        let resource = self.cell.resource("", "resourcequotas")?;
         let change = Change {
             part: Part::Status,
             subresource: "status",
@@ -84,7 +109,7 @@ impl ResourceQuota {
             create: Create::Never,
         };
         let (namespace, name) = (meta::namespace(quota), meta::name(quota));
-        match self.0.core()?.registry.update(&resource, namespace, name, &change, &Writer::system()).await {
+        match self.cell.core()?.registry.update(&resource, namespace, name, &change, &Writer::system()).await {
             // A quota that went away limits nothing.
             Err(e) if e.is_not_found() => Ok(()),
             other => other.map(|_| ()),

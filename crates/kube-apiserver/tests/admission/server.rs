@@ -17,9 +17,20 @@ pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 pub(crate) struct Server {
     api: run::ApiServer,
-    client: Client,
+    user: User,
     shutdown: CancellationToken,
 }
+
+impl std::ops::Deref for Server {
+    type Target = User;
+
+    fn deref(&self) -> &User {
+        &self.user
+    }
+}
+
+/// A user of the server.
+pub(crate) struct User(Client);
 
 impl Server {
     pub(crate) async fn start() -> Server {
@@ -31,17 +42,58 @@ impl Server {
         args.extend(more);
         let flags = Flags::parse("kube-apiserver", options::FLAGS, args).expect("flags parse");
         let config = Config::from_flags(&flags).expect("flags are valid");
+        Server::of(config).await.expect("the server starts")
+    }
+
+    /// Whether a server starts with these arguments.
+    pub(crate) async fn starts(args: &[&str]) -> bool {
+        let all = [&["--service-cluster-ip-range=10.96.0.0/28", "--advertise-address=192.0.2.10"], args].concat();
+        let flags = Flags::parse("kube-apiserver", options::FLAGS, all).expect("flags parse");
+        match Config::from_flags(&flags) {
+            Ok(config) => match Server::of(config).await {
+                Ok(server) => {
+                    server.stop().await;
+                    true
+                }
+                Err(_) => false,
+            },
+            Err(_) => false,
+        }
+    }
+
+    async fn of(config: Config) -> anyhow::Result<Server> {
         let shutdown = CancellationToken::new();
         let store = Arc::new(Embedded::in_memory());
-        let api = run::build(&config, store, shutdown.clone()).await.expect("the server starts");
+        let api = run::build(&config, store, shutdown.clone()).await?;
         let client = api.client_as(UserInfo::new("admin", &["system:masters"]));
-        Server { api, client, shutdown }
+        Ok(Server { api, user: User(client), shutdown })
+    }
+
+    pub(crate) fn as_user(&self, name: &str) -> User {
+        User(self.api.client_as(UserInfo::new(name, &["system:authenticated"])))
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.api.tasks.close();
+        self.api.tasks.wait().await;
+    }
+}
+
+impl User {
+    /// A strategic merge patch.
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Result<Value, Value> {
+        self.send("PATCH", path, "application/strategic-merge-patch+json", body).await
     }
 
     pub(crate) async fn request(&self, method: &str, path: &str, body: &Value) -> Result<Value, Value> {
-        let request = http::Request::builder().method(method).uri(path).header("content-type", "application/json");
+        self.send(method, path, "application/json", body).await
+    }
+
+    async fn send(&self, method: &str, path: &str, content_type: &str, body: &Value) -> Result<Value, Value> {
+        let request = http::Request::builder().method(method).uri(path).header("content-type", content_type);
         let request = request.body(body.to_string().into_bytes()).expect("request");
-        self.client.request(request).await.map_err(|error| match error {
+        self.0.request(request).await.map_err(|error| match error {
             kube::Error::Api(status) => serde_json::to_value(*status).expect("status"),
             other => panic!("no API error: {other}"),
         })
@@ -65,12 +117,6 @@ impl Server {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), attempts).await.expect("the policy comes into force");
-    }
-
-    pub(crate) async fn stop(self) {
-        self.shutdown.cancel();
-        self.api.tasks.close();
-        self.api.tasks.wait().await;
     }
 }
 
