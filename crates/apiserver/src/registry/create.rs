@@ -109,6 +109,9 @@ impl Registry {
 }
 
 /// The object's namespace is the request's.
+///
+/// # Errors
+/// If the object names another one.
 pub fn check_namespace(resource: &Resource, namespace: &str, object: &mut Value) -> Result<()> {
     let given = meta::namespace(object);
     if !resource.namespaced {

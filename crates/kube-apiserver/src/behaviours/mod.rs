@@ -22,8 +22,8 @@ pub(crate) fn table(config: &Config, core: &CoreCell) -> Table {
         (("", "services"), Arc::new(services::Services::new(config, core.clone()))),
         (("", "namespaces"), Arc::new(namespaces::Namespaces)),
         (("apiextensions.k8s.io", "customresourcedefinitions"), Arc::new(crate::custom::Definitions)),
-        (("", "replicationcontrollers"), Arc::new(orphaning::Orphaning)),
-        (("batch", "jobs"), Arc::new(orphaning::Orphaning)),
+        (("", "replicationcontrollers"), Arc::new(orphaning::Orphaning { warning: None })),
+        (("batch", "jobs"), Arc::new(orphaning::Orphaning { warning: Some(orphaning::PODS_STAY) })),
         (("", "events"), Arc::clone(&events)),
         (("events.k8s.io", "events"), events),
     ])

@@ -2,10 +2,21 @@
 
 use apiserver::{model::Behaviour, options::Propagation};
 
-pub(super) struct Orphaning;
+pub(super) struct Orphaning {
+    /// What the client is told then.
+    pub(super) warning: Option<&'static str>,
+}
+
+/// Of jobs.
+pub(super) const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to \
+     remove them or set propagationPolicy=Orphan to suppress this warning";
 
 impl Behaviour for Orphaning {
     fn default_propagation(&self) -> Propagation {
         Propagation::Orphan
+    }
+
+    fn propagation_warning(&self) -> Option<&'static str> {
+        self.warning
     }
 }

@@ -154,24 +154,18 @@ impl Definer {
         if meta::is_terminating(&definition) {
             return self.clean_up(name, &definition).await;
         }
-        let definition = self.accept(name, definition).await?;
-        if status::is_true(&definition["status"], "Established") {
-            self.install(name, &definition).await?;
+        let now = api_types::time::format(&component_base::clock::now());
+        let status = status::wanted(&definition, &self.all()?, &now);
+        let mut accepted = definition.clone();
+        accepted["status"] = status.clone();
+        // Served first: who sees that the definition is established can use it.
+        if status::is_true(&status, "Established") {
+            self.install(name, &accepted).await?;
+        }
+        if status != definition["status"] {
+            self.update(name, Part::Status, "status", move |object| object["status"] = status.clone()).await?;
         }
         Ok(true)
-    }
-
-    /// Writes the status that the definition should have; answers the definition with it.
-    async fn accept(&self, name: &str, mut definition: Value) -> Result<Value> {
-        let others = self.all()?;
-        let now = api_types::time::format(&component_base::clock::now());
-        let status = status::wanted(&definition, &others, &now);
-        if status == definition["status"] {
-            return Ok(definition);
-        }
-        definition["status"] = status.clone();
-        self.update(name, Part::Status, "status", move |object| object["status"] = status.clone()).await?;
-        Ok(definition)
     }
 
     fn all(&self) -> Result<Vec<Value>> {

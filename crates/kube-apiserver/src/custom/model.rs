@@ -107,6 +107,7 @@ fn format(definition: &Value, version: &Value, namespaced: bool) -> Format {
         strategy: StrategyHandle::Custom(Arc::new(CustomStrategy { schema, namespaced, status })),
         custom: true,
         columns: Some(CustomColumns::new(&version["additionalPrinterColumns"])),
+        source: Some(Arc::new(version["schema"]["openAPIV3Schema"].clone())),
     }
 }
 

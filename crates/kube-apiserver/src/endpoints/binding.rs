@@ -19,7 +19,7 @@ pub(super) struct Binding;
 #[async_trait]
 impl Endpoint for Binding {
     async fn serve(&self, mut call: Call) -> Result<Response<Body>> {
-        let accepted = respond::negotiate(call.request.headers(), &call.query, true)?;
+        let accepted = respond::negotiate(call.request.headers(), &call.query, false)?;
         let options = WriteOptions::parse(&call.query, "CreateOptions")?;
         let body = std::mem::replace(call.request.body_mut(), RequestBody::empty());
         let body = read_body(body).await?;

@@ -30,7 +30,7 @@ pub(super) struct Eviction(pub(super) CoreCell);
 #[async_trait]
 impl Endpoint for Eviction {
     async fn serve(&self, mut call: Call) -> Result<Response<Body>> {
-        let accepted = respond::negotiate(call.request.headers(), &call.query, true)?;
+        let accepted = respond::negotiate(call.request.headers(), &call.query, false)?;
         let write = WriteOptions::parse(&call.query, "CreateOptions")?;
         let body = read_body(std::mem::replace(call.request.body_mut(), RequestBody::empty())).await?;
         let format = call.core.catalog.format(POLICY, "v1", "Eviction").ok_or_else(Error::no_such_path)?;

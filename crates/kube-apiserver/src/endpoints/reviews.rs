@@ -35,7 +35,7 @@ impl Endpoint for Review {
         let writer = verbs::writer(&call, options.dry_run, &options.field_manager);
         let Call { request, info, user, query, resource, warnings, .. } = call;
         let (parts, body) = request.into_parts();
-        let accepted = respond::negotiate(&parts.headers, &query, true)?;
+        let accepted = respond::negotiate(&parts.headers, &query, false)?;
         let body = read_body(body).await?;
         let mut review =
             verbs::decode_object(&resource.format, &parts.headers, &body, options.field_validation, &warnings)?;

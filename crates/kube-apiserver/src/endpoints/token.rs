@@ -22,7 +22,7 @@ impl Endpoint for Token {
     async fn serve(&self, call: Call) -> Result<Response<Body>> {
         let Call { request, info, user, query, resource, warnings, core } = call;
         let (parts, body) = request.into_parts();
-        let accepted = respond::negotiate(&parts.headers, &query, true)?;
+        let accepted = respond::negotiate(&parts.headers, &query, false)?;
         let options = WriteOptions::parse(&query, "CreateOptions")?;
         let body = read_body(body).await?;
         let format =

@@ -1,15 +1,26 @@
 //! APIService: an API group served by another server.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::defaults::{ensure, set, within};
 use crate::field::{Errors, Field};
 use crate::kind::{Kind, empty_status};
 use crate::names;
 use crate::object_meta::path_segment;
+use crate::strategy::Context;
 
 pub(crate) static KIND: Kind =
-    Kind { initial_status: Some(empty_status), default, name: path_segment, validate, ..Kind::CLUSTER };
+    Kind { initial_status: Some(empty_status), default, name: path_segment, validate, prepare_create, ..Kind::CLUSTER };
+
+/// What this server answers itself is there at once.
+fn prepare_create(context: &Context, service: &mut Value) {
+    if service["spec"].get("service").is_none() {
+        service["status"] = json!({ "conditions": [{
+            "type": "Available", "status": "True", "lastTransitionTime": context.now.map(crate::time::rfc3339),
+            "reason": "Local", "message": "Local APIServices are always available",
+        }] });
+    }
+}
 
 fn default(service: &mut Value) {
     ensure(service, "status");

@@ -152,6 +152,22 @@ fn holds_request(base64: &str) -> bool {
     String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE REQUEST-----")
 }
 
+/// Why base64 text is no chain of certificates in PEM; nothing at all is no error.
+fn wrong_certificate(base64: &str) -> Option<String> {
+    const BEGIN: &str = "-----BEGIN ";
+    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    if text.is_empty() {
+        return None;
+    }
+    let mut kinds = text.lines().filter_map(|line| line.strip_prefix(BEGIN)?.strip_suffix("-----")).peekable();
+    if kinds.peek().is_none() {
+        return Some("must contain at least one CERTIFICATE PEM block".to_owned());
+    }
+    let other = kinds.find(|kind| *kind != "CERTIFICATE")?;
+    Some(format!("only CERTIFICATE PEM blocks are allowed, found \"{other}\""))
+}
+
 /// Decisions cannot be taken back, nor can a certificate be replaced.
 fn validate_part(part: Part, new: &Field, old: &Field, errors: &mut Errors) {
     let (status, before) = (new.get("status"), old.get("status"));
@@ -178,6 +194,13 @@ fn validate_part(part: Part, new: &Field, old: &Field, errors: &mut Errors) {
         }
     }
     let certificate = status.get("certificate");
+    let known = before.str_of("certificate");
+    // What got in under older rules may stay.
+    if (known.is_empty() || wrong_certificate(known).is_none())
+        && let Some(why) = wrong_certificate(certificate.str())
+    {
+        errors.invalid_as(&certificate, "<certificate data>", why);
+    }
     if part == Part::Status
         && !before.get("certificate").is_empty()
         && certificate.str() != before.str_of("certificate")

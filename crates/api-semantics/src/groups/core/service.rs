@@ -47,6 +47,16 @@ fn default(service: &mut Value) {
     if kind == "LoadBalancer" && !has(spec, "allocateLoadBalancerNodePorts") {
         set(spec, "allocateLoadBalancerNodePorts", true);
     }
+    if kind == "LoadBalancer" {
+        each(ensure(ensure(service, "status"), "loadBalancer"), "ingress", ingress);
+    }
+}
+
+/// An address of a load balancer is a virtual one unless its provider says otherwise.
+fn ingress(ingress: &mut Value) {
+    if !text(ingress, "ip").is_empty() {
+        set(ingress, "ipMode", "VIP");
+    }
 }
 
 fn port(port: &mut Value) {

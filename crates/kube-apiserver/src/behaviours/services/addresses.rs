@@ -18,6 +18,7 @@ const GROUP: &str = "networking.k8s.io";
 const DRAWS: usize = 32;
 
 pub(super) struct Addresses {
+    /// The ranges of the flags; `ServiceCIDR` objects add to them.
     ranges: Vec<IpRange>,
     core: CoreCell,
 }
@@ -42,25 +43,44 @@ impl Addresses {
         let mut out = Vec::new();
         for family in meta::strings(service.pointer("/spec/ipFamilies")) {
             let ipv6 = family == "IPv6";
-            let range = self.ranges.iter().find(|r| r.is_ipv6() == ipv6);
-            let Some(range) = range else {
+            let ranges = self.ranges_of(ipv6)?;
+            if ranges.is_empty() {
                 let why = format!("{family} is not configured for cluster");
                 return Err(invalid(service, "spec.ipFamilies[0]", &format!("{family:?}"), &why));
-            };
+            }
             let given = named.iter().find(|ip| ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6() == ipv6));
             let address = match given {
-                Some(given) => self.take_named(service, range, given, dry_run, taken).await?,
-                None => self.take_any(service, range, dry_run, taken).await?,
+                Some(given) => self.take_named(service, &ranges, given, dry_run, taken).await?,
+                None => self.take_any(service, &ranges, dry_run, taken).await?,
             };
             out.push(address);
         }
         Ok(out)
     }
 
+    /// The ranges of a family: those of the flags, and those of other `ServiceCIDR`s that are ready and stay.
+    fn ranges_of(&self, ipv6: bool) -> Result<Vec<IpRange>> {
+        let mut ranges = self.ranges.clone();
+        for object in self.core.list(GROUP, "servicecidrs", "")? {
+            if !is_ready(&object) || meta::is_terminating(&object) {
+                continue;
+            }
+            let parsed =
+                meta::strings(object.pointer("/spec/cidrs")).into_iter().filter_map(|text| IpRange::parse(&text));
+            for range in parsed {
+                if !ranges.contains(&range) {
+                    ranges.push(range);
+                }
+            }
+        }
+        ranges.retain(|range| range.is_ipv6() == ipv6);
+        Ok(ranges)
+    }
+
     async fn take_named(
         &self,
         service: &Value,
-        range: &IpRange,
+        ranges: &[IpRange],
         given: &str,
         dry_run: bool,
         taken: &mut Vec<String>,
@@ -79,7 +99,8 @@ impl Addresses {
             let kept = own && holds(&holder, service);
             return if kept { Ok(name) } else { Err(refuse("provided IP is already allocated")) };
         }
-        if !range.contains(address) {
+        if !ranges.iter().any(|range| range.contains(address)) {
+            let range = ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let why = format!("the provided IP ({given}) is not in the valid range. The range of valid IPs is {range}");
             return Err(refuse(&why));
         }
@@ -93,10 +114,26 @@ impl Addresses {
     async fn take_any(
         &self,
         service: &Value,
-        range: &IpRange,
+        ranges: &[IpRange],
         dry_run: bool,
         taken: &mut Vec<String>,
     ) -> Result<String> {
+        for range in ranges {
+            if let Some(address) = self.take_in(service, range, dry_run, taken).await? {
+                return Ok(address);
+            }
+        }
+        Err(Error::internal("failed to allocate a serviceIP: range is full"))
+    }
+
+    /// Any free address of the range; `None` when it is full.
+    async fn take_in(
+        &self,
+        service: &Value,
+        range: &IpRange,
+        dry_run: bool,
+        taken: &mut Vec<String>,
+    ) -> Result<Option<String>> {
         let usable = range.usable();
         // The lower part is left for addresses that users choose themselves.
         let band = (usable / 16).clamp(16, 256).min(usable.saturating_sub(1));
@@ -110,10 +147,10 @@ impl Addresses {
             }
             if dry_run || self.take(&name, service).await? {
                 taken.push(name.clone());
-                return Ok(name);
+                return Ok(Some(name));
             }
         }
-        Err(Error::internal("failed to allocate a serviceIP: range is full"))
+        Ok(None)
     }
 
     /// Whether the address could be had.
@@ -155,6 +192,11 @@ impl Addresses {
             tracing::warn!(address = name, %error, "service address was not given back");
         }
     }
+}
+
+fn is_ready(range: &Value) -> bool {
+    let conditions = range.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 fn holds(address: &Value, service: &Value) -> bool {
