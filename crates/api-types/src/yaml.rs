@@ -1,6 +1,9 @@
 //! YAML in and out. Input goes through the same document form as JSON; output has sorted keys, as sigs.k8s.io/yaml
 //! prints.
 
+use std::collections::HashSet;
+
+use granit_parser::Event;
 use serde_json::Value;
 
 use crate::json::{DecodeError, Decoded, Doc, SyntaxError, decode_doc};
@@ -9,6 +12,49 @@ use crate::schema::Type;
 /// Parses one YAML document.
 pub fn parse(text: &[u8]) -> Result<Doc<'static>, SyntaxError> {
     serde_yaml::from_slice(text).map_err(|e| SyntaxError(format!("yaml: {e}")))
+}
+
+/// What a strict reader says of keys that are there twice in one mapping, in the words of upstream's YAML library; `None` when
+/// there are none, and of text that is no YAML.
+pub fn duplicate_keys(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
+    let mut open: Vec<Collection> = Vec::new();
+    let mut found = String::new();
+    for event in granit_parser::Parser::new_from_str(text) {
+        let (event, span) = event.ok()?;
+        match event {
+            Event::Scalar(key, ..) => {
+                if let Some(Collection::Mapping { keys, at_key: true }) = open.last_mut()
+                    && !keys.insert(key.to_string())
+                {
+                    found += &format!("\n  line {}: key \"{key}\" already set in map", span.start.line());
+                }
+                step(&mut open);
+            }
+            Event::Alias(_) => step(&mut open),
+            Event::MappingStart(..) => open.push(Collection::Mapping { keys: HashSet::new(), at_key: true }),
+            Event::SequenceStart(..) => open.push(Collection::Sequence),
+            Event::MappingEnd | Event::SequenceEnd => {
+                open.pop();
+                step(&mut open);
+            }
+            _ => {}
+        }
+    }
+    (!found.is_empty()).then(|| format!("error converting YAML to JSON: yaml: unmarshal errors:{found}"))
+}
+
+/// A collection that is being read.
+enum Collection {
+    Mapping { keys: HashSet<String>, at_key: bool },
+    Sequence,
+}
+
+/// A node is complete: in a mapping, keys and values take turns.
+fn step(open: &mut [Collection]) {
+    if let Some(Collection::Mapping { at_key, .. }) = open.last_mut() {
+        *at_key = !*at_key;
+    }
 }
 
 /// Decodes one YAML document against a schema, like [`crate::json::decode`].
@@ -213,5 +259,20 @@ fn is_plain(text: &str) -> bool {
         b'#' | b',' | b'[' | b']' | b'{' | b'}' | b'&' | b'*' | b'!' | b'|' | b'>' | b'\'' | b'"' | b'%' | b'@'
         | b'`' => false,
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_there_twice() {
+        let text = "a: 1\nb:\n  - x: {y: 1, y: 2}\n    z: w\nc: 3\na:\n  b: 1\n";
+        let said = duplicate_keys(text.as_bytes()).unwrap();
+        let wanted = "error converting YAML to JSON: yaml: unmarshal errors:\n  line 3: key \"y\" already set in map\n  \
+                      line 6: key \"a\" already set in map";
+        assert_eq!(said, wanted);
+        assert_eq!(duplicate_keys(b"{a: {a: 1}, b: [{a: 1}, {a: 2}]}"), None);
     }
 }

@@ -218,8 +218,8 @@ impl Server {
         if let Some((content_type, body)) = (self.documents)(path) {
             return Ok(respond::maybe_compressed(request.headers(), StatusCode::OK, content_type, body));
         }
-        if let Some(document) = self.core.openapi.serve(&self.core.catalog, path) {
-            return Ok(respond::maybe_compressed(request.headers(), StatusCode::OK, "application/json", document));
+        if let Some(answer) = self.core.openapi.serve(&self.core.catalog, path, request.headers(), &query)? {
+            return Ok(answer);
         }
         if let Some(answer) = discovery::serve(&self.core.catalog, &self.advertised, path, request.headers(), &query)? {
             return Ok(answer);

@@ -151,12 +151,11 @@ pub fn decode_value(format: &Format, value: &Value) -> Result<(Value, Vec<String
 }
 
 /// The configuration of an apply request as the client wrote it (YAML or JSON): types are checked, nothing is filled in.
-pub fn decode_applied(format: &Format, body: &[u8]) -> Result<(Value, Vec<String>)> {
+pub fn decode_applied(format: &Format, body: &[u8]) -> Result<Value> {
     let doc = yaml::parse(body).map_err(|e| Error::bad_request(format!("error decoding YAML: {}", e.0)))?;
     check_type(format, &doc)?;
     // Wrong types are no error yet: they come to light when the merged object is decoded, after conflicts.
-    let strict = json::decode_doc(&doc, &format.schema).map_or_else(|_| Vec::new(), |decoded| decoded.strict_errors);
-    Ok((doc.to_value(), strict))
+    Ok(doc.to_value())
 }
 
 /// YAML as JSON text.

@@ -2,10 +2,12 @@
 
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha512};
 
 use crate::{
     catalog::{Catalog, GroupVersions},
     codec,
+    conditional::{self, Keep},
     error::Result,
     model::{Resource, SubresourceInfo},
     negotiate::{self, Codec},
@@ -29,7 +31,8 @@ pub fn serve(
         let body = aggregated(catalog, path == "/api");
         let mut out = Vec::new();
         api_types::json::encode_value(&body, &mut out);
-        return Ok(Some(respond::maybe_compressed(headers, StatusCode::OK, AGGREGATED, out.into())));
+        let tag: String = Sha512::digest(&out).iter().map(|b| format!("{b:02X}")).collect();
+        return Ok(Some(conditional::answer(headers, AGGREGATED, out.into(), &tag, Keep::Shared)));
     }
     let document = match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
         [""] => Some(paths(catalog)),

@@ -3,14 +3,21 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha512};
 
 use crate::{
     catalog::Catalog,
-    model::Resource,
-    openapi::{self, GroupVersionKind, Operations},
+    conditional::{self, Keep},
+    error::{Error, Result},
+    model::{Format, Resource},
+    negotiate,
+    openapi::{self, GroupVersionKind, Operations, Root, Shape},
+    query::Query,
+    respond,
+    server::Body,
 };
 
 /// Documents by path, each with the hash of the resources that it was made of.
@@ -19,34 +26,81 @@ pub struct OpenApi {
     made: Mutex<BTreeMap<String, (String, Bytes)>>,
 }
 
+/// A document and what clients know its version by.
+struct Document {
+    body: Bytes,
+    etag: String,
+}
+
 impl OpenApi {
-    /// Answers `/openapi/v2`, `/openapi/v3` and what is below that.
-    pub fn serve(&self, catalog: &Catalog, path: &str) -> Option<Bytes> {
+    /// Answers `/openapi/v2`, `/openapi/v3` and what is below that; `None` for other paths.
+    ///
+    /// # Errors
+    /// If the client takes no JSON.
+    pub fn serve(
+        &self,
+        catalog: &Catalog,
+        path: &str,
+        headers: &HeaderMap,
+        query: &Query,
+    ) -> Result<Option<Response<Body>>> {
+        let Some(document) = self.document(catalog, path) else { return Ok(None) };
+        if !takes_json(headers) {
+            return Err(Error::not_acceptable("only application/json can be had here"));
+        }
+        let keep = match query.first("hash") {
+            // An old version is nowhere any more: the client learns where the present one is.
+            Some(hash) if hash != document.etag => {
+                return Ok(Some(moved(&format!("{path}?hash={}", document.etag))));
+            }
+            Some(_) => Keep::Forever,
+            None => Keep::Never,
+        };
+        Ok(Some(conditional::answer(headers, "application/json", document.body, &document.etag, keep)))
+    }
+
+    fn document(&self, catalog: &Catalog, path: &str) -> Option<Document> {
         if path == "/openapi/v2" {
-            return Some(self.cached("v2", &hash(&catalog.all()), || v2(catalog)));
+            return Some(self.cached("v2", hash(&catalog.all()), || v2(catalog)));
         }
         let rest = path.strip_prefix("/openapi/v3")?.trim_matches('/');
         if rest.is_empty() {
-            return Some(index(catalog));
+            return Some(self.cached("v3", hash(&catalog.all()), || index(catalog)));
         }
-        let (group, version) = group_version(rest)?;
-        let resources = catalog.of_version(group, version);
-        if resources.is_empty() {
-            return None;
+        if let Some((group, version)) = group_version(rest) {
+            let resources = catalog.of_version(group, version);
+            let make = || openapi::v3(group, version, &operations(catalog, &resources));
+            return (!resources.is_empty()).then(|| self.cached(rest, hash(&resources), make));
         }
-        Some(self.cached(rest, &hash(&resources), || openapi::v3(group, version, &operations(catalog, &resources))))
+        let root = roots(catalog).into_iter().find(|root| root == rest)?;
+        let of = Root::of_path(&root)?;
+        Some(self.cached(rest, hash(&[]), || openapi::root(of)))
     }
 
-    fn cached(&self, name: &str, hash: &str, make: impl FnOnce() -> Value) -> Bytes {
-        if let Some((made, document)) = self.made.lock().get(name)
-            && made == hash
+    fn cached(&self, name: &str, hash: String, make: impl FnOnce() -> Value) -> Document {
+        if let Some((made, body)) = self.made.lock().get(name)
+            && *made == hash
         {
-            return document.clone();
+            return Document { body: body.clone(), etag: hash };
         }
-        let document = Bytes::from(make().to_string());
-        self.made.lock().insert(name.to_owned(), (hash.to_owned(), document.clone()));
-        document
+        let body = Bytes::from(make().to_string());
+        self.made.lock().insert(name.to_owned(), (hash.clone(), body.clone()));
+        Document { body, etag: hash }
     }
+}
+
+fn takes_json(headers: &HeaderMap) -> bool {
+    let clauses = negotiate::clauses(headers);
+    clauses.is_empty()
+        || clauses.iter().any(|c| matches!(c.media.as_str(), "*/*" | "application/*" | "application/json"))
+}
+
+fn moved(to: &str) -> Response<Body> {
+    let mut response = respond::text(StatusCode::MOVED_PERMANENTLY, String::new());
+    if let Ok(to) = HeaderValue::from_str(to) {
+        response.headers_mut().insert(header::LOCATION, to);
+    }
+    response
 }
 
 /// `api/v1` and `apis/apps/v1`.
@@ -58,17 +112,26 @@ fn group_version(path: &str) -> Option<(&str, &str)> {
     }
 }
 
-fn index(catalog: &Catalog) -> Bytes {
+/// The paths of the documents that are no group version's.
+fn roots(catalog: &Catalog) -> Vec<String> {
+    let groups = catalog.groups().into_iter().filter(|g| !g.group.is_empty());
+    let groups = groups.map(|g| Root::Group(&g.group).path()).collect::<Vec<_>>();
+    Root::FIXED.into_iter().map(Root::path).chain(groups).collect()
+}
+
+fn index(catalog: &Catalog) -> Value {
     let mut paths = Map::new();
+    let mut add = |path: String, resources: &[Arc<Resource>]| {
+        let at = format!("/openapi/v3/{path}?hash={}", hash(resources));
+        paths.insert(path, json!({ "serverRelativeURL": at }));
+    };
+    roots(catalog).into_iter().for_each(|path| add(path, &[]));
     for group in catalog.groups() {
         for version in &group.versions {
-            let path = openapi::document_path(&group.group, version);
-            let hash = hash(&catalog.of_version(&group.group, version));
-            let at = format!("/openapi/v3/{path}?hash={hash}");
-            paths.insert(path, json!({ "serverRelativeURL": at }));
+            add(openapi::document_path(&group.group, version), &catalog.of_version(&group.group, version));
         }
     }
-    Bytes::from(json!({ "paths": paths }).to_string())
+    json!({ "paths": paths })
 }
 
 fn v2(catalog: &Catalog) -> Value {
@@ -84,15 +147,22 @@ fn v2(catalog: &Catalog) -> Value {
 
 /// Changes whenever a document of these resources may: with this program, and with custom schemas.
 fn hash(resources: &[Arc<Resource>]) -> String {
-    let mut digest = Sha256::new();
+    let mut digest = Sha512::new();
     digest.update(component_base::flags::VERSION);
     for resource in resources {
         digest.update(format!("{}/{}/{}:{:?};", resource.group, resource.version, resource.plural, resource.verbs));
         if resource.format.custom {
-            digest.update(format!("{:?}", resource.format.schema));
+            digest.update(format!("{:?}", resource.format.source));
         }
     }
     digest.finalize().iter().map(|b| format!("{b:02X}")).collect()
+}
+
+fn shape(format: &Format) -> Shape {
+    match &format.source {
+        Some(source) => Shape::Custom(Arc::clone(source)),
+        None => Shape::Table(format.schema.clone()),
+    }
 }
 
 fn operations(catalog: &Catalog, resources: &[Arc<Resource>]) -> Vec<Operations> {
@@ -105,16 +175,20 @@ fn operations(catalog: &Catalog, resources: &[Arc<Resource>]) -> Vec<Operations>
         };
         out.push(Operations {
             path: resource.plural.clone(),
+            owner: resource.kind.clone(),
             namespaced: resource.namespaced,
             verbs: resource.verbs.clone(),
             body,
-            schema: Some(resource.format.schema.clone()),
+            schema: Some(shape(&resource.format)),
             list_schema: api_types::schema::lookup(&resource.group, &resource.version, &resource.list_kind)
                 .filter(|_| !resource.format.custom),
+            returns_deleted: resource.returns_deleted,
+            custom: resource.format.custom,
         });
         for sub in &resource.subresources {
             out.push(Operations {
                 path: format!("{}/{}", resource.plural, sub.name),
+                owner: resource.kind.clone(),
                 namespaced: resource.namespaced,
                 verbs: sub.verbs.clone(),
                 body: GroupVersionKind {
@@ -122,8 +196,13 @@ fn operations(catalog: &Catalog, resources: &[Arc<Resource>]) -> Vec<Operations>
                     version: sub.version.clone(),
                     kind: sub.kind.clone(),
                 },
-                schema: catalog.format(&sub.group, &sub.version, &sub.kind).map(|f| f.schema.clone()),
+                schema: match catalog.format(&sub.group, &sub.version, &sub.kind) {
+                    Some(format) => Some(shape(&format)),
+                    None => api_types::schema::lookup(&sub.group, &sub.version, &sub.kind).map(Shape::Table),
+                },
                 list_schema: None,
+                returns_deleted: false,
+                custom: resource.format.custom,
             });
         }
     }

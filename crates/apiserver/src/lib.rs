@@ -9,6 +9,7 @@ pub mod cache;
 pub mod catalog;
 pub mod chain;
 pub mod codec;
+mod conditional;
 mod continue_token;
 pub mod discovery;
 pub mod documents;

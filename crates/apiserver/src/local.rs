@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
@@ -25,11 +25,17 @@ use crate::{
 pub struct Local {
     server: Arc<Server>,
     identity: Option<UserInfo>,
+    agent: Option<HeaderValue>,
 }
 
 impl Local {
     pub fn new(server: Arc<Server>, identity: Option<UserInfo>) -> Self {
-        Local { server, identity }
+        Local { server, identity, agent: None }
+    }
+
+    /// The same for a program of this name, which is the manager of the fields that it writes.
+    pub fn named(self, program: &'static str) -> Self {
+        Local { agent: Some(HeaderValue::from_static(program)), ..self }
     }
 }
 
@@ -50,6 +56,9 @@ where
         let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         if let Some(user) = &self.identity {
             request.extensions_mut().insert(TrustedIdentity(user.clone()));
+        }
+        if let Some(agent) = &self.agent {
+            request.headers_mut().insert(header::USER_AGENT, agent.clone());
         }
         let server = Arc::clone(&self.server);
         Box::pin(async move { Ok(server.handle(request).await) })

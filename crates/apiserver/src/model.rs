@@ -47,6 +47,8 @@ pub struct Format {
     pub custom: bool,
     /// The table columns of a custom resource; built-in kinds have theirs by name.
     pub columns: Option<api_semantics::table::CustomColumns>,
+    /// The schema of a custom resource as its author wrote it.
+    pub source: Option<Arc<Value>>,
 }
 
 impl Format {
@@ -185,6 +187,11 @@ pub trait Behaviour: Send + Sync + 'static {
     /// How dependents fare when the client does not say.
     fn default_propagation(&self) -> Propagation {
         Propagation::Background
+    }
+
+    /// What a client is warned of that deletes without saying how dependents fare.
+    fn propagation_warning(&self) -> Option<&'static str> {
+        None
     }
 
     /// Runs right before a new object is stored: allocations. What it did is undone by `release` when storing fails.

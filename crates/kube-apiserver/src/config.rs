@@ -5,7 +5,10 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, bail};
 use component_base::{feature_gates::FeatureGates, flags::Flags};
 
-use crate::{admission::Configurations, auth::AuthConfig, connect::KubeletOptions, ip_range::IpRange};
+use crate::{
+    admission::Configurations, auth::AuthConfig, connect::KubeletOptions, ip_range::IpRange,
+    runtime_config::RuntimeConfig,
+};
 
 /// Where the cluster's state lives.
 #[derive(Clone, Debug)]
@@ -48,6 +51,8 @@ pub struct Config {
     pub unreachable_seconds: i64,
     pub auth: AuthConfig,
     pub kubelet: KubeletOptions,
+    /// Which built-in APIs are served.
+    pub apis: RuntimeConfig,
 }
 
 /// Flags that ask for a guard, a record or another place for the data: ignoring them would be worse than refusing.
@@ -109,6 +114,7 @@ impl Config {
             not_ready_seconds: flags.int("default-not-ready-toleration-seconds"),
             unreachable_seconds: flags.int("default-unreachable-toleration-seconds"),
             auth: AuthConfig::from_flags(flags)?,
+            apis: RuntimeConfig::parse(&flags.map("runtime-config"))?,
             kubelet: KubeletOptions {
                 ca: path("kubelet-certificate-authority"),
                 identity: path("kubelet-client-certificate").zip(path("kubelet-client-key")),

@@ -16,7 +16,7 @@ use apiserver::{
     server::Endpoint,
 };
 
-use crate::{convert, fields};
+use crate::{convert, fields, runtime_config::RuntimeConfig};
 
 /// What answers paths that are no stored objects, and what stored kinds add to the generic verbs.
 pub(crate) struct Parts {
@@ -29,7 +29,7 @@ pub(crate) struct Parts {
 }
 
 /// Kinds whose deletion answers the object (upstream's `ReturnDeletedObject`).
-const RETURN_DELETED: [(&str, &str); 16] = [
+const RETURN_DELETED: [(&str, &str); 18] = [
     ("", "persistentvolumeclaims"),
     ("", "persistentvolumes"),
     ("", "pods"),
@@ -41,11 +41,13 @@ const RETURN_DELETED: [(&str, &str); 16] = [
     ("resource.k8s.io", "devicetaintrules"),
     ("resource.k8s.io", "resourceclaims"),
     ("resource.k8s.io", "resourceclaimtemplates"),
+    ("resource.k8s.io", "resourcepoolstatusrequests"),
     ("resource.k8s.io", "resourceslices"),
     ("storage.k8s.io", "csidrivers"),
     ("storage.k8s.io", "csinodes"),
     ("storage.k8s.io", "storageclasses"),
     ("storage.k8s.io", "volumeattachments"),
+    ("storage.k8s.io", "volumeattributesclasses"),
 ];
 
 /// Kinds whose use is warned of.
@@ -64,9 +66,10 @@ const EXTRA_FORMATS: [(&str, &str, &str); 5] = [
 ];
 
 /// Fills the routing table and the hub's caches.
-pub(crate) fn install(catalog: &Catalog, hub: &Hub, parts: &Parts) -> Result<()> {
+pub(crate) fn install(catalog: &Catalog, hub: &Hub, parts: &Parts, apis: &RuntimeConfig) -> Result<()> {
     let mut stored: BTreeMap<&str, (Arc<StorageModel>, Arc<ResourceCache>)> = BTreeMap::new();
-    for resource in resources::all() {
+    let served = || resources::all().iter().filter(|resource| apis.serves(resource));
+    for resource in served() {
         let Some(storage) = &resource.storage else { continue };
         if !stored.contains_key(storage.prefix) {
             let model = Arc::new(model_of(resource)?);
@@ -75,7 +78,7 @@ pub(crate) fn install(catalog: &Catalog, hub: &Hub, parts: &Parts) -> Result<()>
             stored.insert(storage.prefix, (model, cache));
         }
     }
-    for resource in resources::all() {
+    for resource in served() {
         let pair = resource.storage.as_ref().and_then(|s| stored.get(s.prefix));
         catalog.insert(Arc::new(resource_of(resource, pair, parts)?));
     }
@@ -99,6 +102,7 @@ pub(crate) fn format_of(group: &str, version: &str, kind: &str) -> Result<Format
         ),
         custom: false,
         columns: None,
+        source: None,
     })
 }
 

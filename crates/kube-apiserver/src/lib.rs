@@ -18,3 +18,4 @@ pub mod ip_range;
 mod kinds;
 pub mod options;
 pub mod run;
+mod runtime_config;

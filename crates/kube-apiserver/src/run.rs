@@ -48,7 +48,9 @@ pub struct ApiServer {
 impl ApiServer {
     /// A client in memory that acts as the server itself.
     pub fn loopback(&self) -> kube::Client {
-        self.client_as(UserInfo::new("system:apiserver", &[MASTERS]))
+        let user = UserInfo::new("system:apiserver", &[MASTERS]);
+        let local = Local::new(Arc::clone(&self.server), Some(user)).named("kube-apiserver");
+        kube::Client::new(local, "default")
     }
 
     /// A client in memory that acts as `user`.
@@ -69,7 +71,7 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
     endpoints.extend(connect::rows(&kubelet));
     let parts =
         kinds::Parts { endpoints, behaviours: behaviours::table(config, &cell), missing: Arc::new(endpoints::Missing) };
-    kinds::install(&catalog, &hub, &parts)?;
+    kinds::install(&catalog, &hub, &parts, &config.apis)?;
     tasks.spawn(Arc::clone(&hub).run(shutdown.clone()));
     hub.wait_filled(FILL).await.context("filling the caches from the store")?;
     let health = health(&hub, &auth);

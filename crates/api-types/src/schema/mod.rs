@@ -138,6 +138,16 @@ pub struct Struct {
     /// Unknown fields are kept (`x-kubernetes-preserve-unknown-fields`).
     pub open: bool,
     pub form: JsonForm,
+    /// Which of the fields exclude each other.
+    pub unions: Vec<Union>,
+}
+
+/// Fields of which at most one is set (`x-kubernetes-unions`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Union {
+    /// The field that says which one.
+    pub discriminator: Option<Name>,
+    pub fields: Vec<Name>,
 }
 
 impl Struct {
@@ -197,8 +207,12 @@ pub struct Field {
     pub patch: Option<Patch>,
     /// The Go type's name of a named scalar (`v1.DNSPolicy`); only for error texts.
     pub go_type: Option<Name>,
-    /// What an absent field counts as where it is a key of its list's items.
+    /// What the type declares as its default; an absent key of a list's item counts as it.
     pub default: Option<serde_json::Value>,
+    /// The Go type of free JSON here (`RawExtension`, `FieldsV1`, `JSON`).
+    pub free: Option<Name>,
+    /// Marked as merged field by field, though that is the rule.
+    pub granular: bool,
 }
 
 impl Field {
@@ -216,6 +230,8 @@ impl Field {
             patch: None,
             go_type: None,
             default: None,
+            free: None,
+            granular: false,
         }
     }
 }

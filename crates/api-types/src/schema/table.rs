@@ -1,11 +1,11 @@
 //! Reads the schema tables (`tables/<package>.<version>.txt`).
 //!
-//! A struct is a line `Name [kind] [atomic]` (`kind`: carries `kind` and `apiVersion`; `atomic`: one manager owns it as a
-//! whole), then one line a field in JSON order: `NUMBER NAME[?] TYPE [marker ...]`. `?` means omitted when empty. TYPE is
+//! A struct is a line `Name [kind] [atomic] [union=DISCRIMINATOR:FIELD,FIELD]` (`kind`: carries `kind` and `apiVersion`; `atomic`: one
+//! manager owns it as a whole; `union`: fields that exclude each other), then one line a field in JSON order: `NUMBER NAME[?] TYPE [marker ...]`. `?` means omitted when empty. TYPE is
 //! `[]T` list, `{}T` map, `*T` pointer, or T: a scalar, a struct of the same file, or `package/version.Struct`.
 //! Markers: `list=atomic|set|map:KEY,KEY`, `patch=STRATEGY[:MERGEKEY]`, `atomic`/`granular` (map or struct here),
 //! `inline=GoField`, `zero` (omitzero), `required`/`optional` (where it does not follow from `?`),
-//! `default=` (of fields that are list keys), and Go type names for
+//! `default=`, and Go type names for
 //! error texts: `go=`, `named=` (the list or map), `key=` (map keys).
 //!
 //! The tables are part of the program: a line that cannot be read is a bug, and panics on first use.
@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use super::{Field, JsonForm, List, ListKind, Map, Name, Patch, Scalar, Struct, StructRef, Target, Type};
+use super::{Field, JsonForm, List, ListKind, Map, Name, Patch, Scalar, Struct, StructRef, Target, Type, Union};
 
 const SOURCES: &[(&str, &str)] = &[
     ("admission/v1", include_str!("tables/admission.v1.txt")),
@@ -152,10 +152,11 @@ impl Reader<'_> {
             ..Struct::default()
         };
         for word in words {
-            match word {
-                "kind" => of.fields.extend([type_meta("kind"), type_meta("apiVersion")]),
-                "atomic" => of.atomic = true,
-                other => panic!("unknown marker {other} at {name}"),
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("kind", _) => of.fields.extend([type_meta("kind"), type_meta("apiVersion")]),
+                ("atomic", _) => of.atomic = true,
+                ("union", text) => of.unions.push(union(text)),
+                (other, _) => panic!("unknown marker {other} at {name}"),
             }
         }
         of.fields.extend(block.fields.iter().map(|line| self.field(block.package, line)));
@@ -184,7 +185,9 @@ impl Reader<'_> {
             inline: markers.inline.map(Name::Borrowed),
             patch: markers.patch,
             go_type: markers.go.map(Name::Borrowed),
-            default: markers.default.map(serde_json::Value::from),
+            default: markers.default.map(|text| default_value(ty, text)),
+            free: free_json(ty),
+            granular: markers.atomic == Some(false),
         }
     }
 
@@ -244,6 +247,30 @@ fn type_meta(name: &'static str) -> Field {
         patch: None,
         go_type: None,
         default: None,
+        free: None,
+        granular: false,
+    }
+}
+
+/// A default in the type of its field.
+fn default_value(ty: &str, text: &'static str) -> serde_json::Value {
+    match ty.trim_start_matches('*') {
+        "string" => text.into(),
+        _ => serde_json::from_str(text).unwrap_or_else(|_| panic!("default {text} is no {ty}")),
+    }
+}
+
+fn free_json(ty: &'static str) -> Option<Name> {
+    let base = ty.trim_start_matches(['*', '[', ']', '{', '}']);
+    matches!(base, "RawExtension" | "FieldsV1" | "JSON").then_some(Name::Borrowed(base))
+}
+
+/// `type:limited,exempt`: the discriminator, which may be empty, and the fields.
+fn union(text: &'static str) -> Union {
+    let (discriminator, fields) = text.split_once(':').unwrap_or_else(|| panic!("no union: {text}"));
+    Union {
+        discriminator: (!discriminator.is_empty()).then_some(Name::Borrowed(discriminator)),
+        fields: fields.split(',').map(Name::Borrowed).collect(),
     }
 }
 

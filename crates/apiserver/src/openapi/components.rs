@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use api_types::schema::{Field, ListKind, Scalar, Schema, Struct, Type};
+use api_types::schema::{Field, JsonForm, ListKind, Scalar, Struct, Type, Union};
 use serde_json::{Map, Value, json};
 
-use super::{GroupVersionKind, Version, component_name};
+use super::{GroupVersionKind, Shape, Version, component_name, custom};
 
 /// The components of one document, collected from what its operations refer to.
 pub(super) struct Components {
@@ -23,24 +23,26 @@ impl Components {
     }
 
     /// A reference to the kind's component, which is added with all that it refers to.
-    pub(super) fn kind(&mut self, kind: &GroupVersionKind, schema: &Schema) -> Value {
-        let name = component_name(kind, schema);
-        if let Type::Struct(of) = schema {
-            self.add(&name, of);
-        } else {
-            self.schemas.entry(name.clone()).or_insert_with(|| json!({"type": "object"}));
+    pub(super) fn kind(&mut self, kind: &GroupVersionKind, shape: &Shape) -> Value {
+        let name = component_name(kind, Some(shape));
+        match shape {
+            Shape::Table(Type::Struct(of)) => self.add(&name, of),
+            Shape::Custom(source) if !self.schemas.contains_key(&name) => {
+                let component = custom::component(source, self.version, self);
+                self.schemas.insert(name.clone(), component);
+            }
+            _ => _ = self.schemas.entry(name.clone()).or_insert_with(|| json!({"type": "object"})),
         }
         self.mark(&name, kind);
         self.version.reference(&name)
     }
 
     /// A reference to a list of `item`, for kinds without a list type of their own.
-    pub(super) fn list_of(&mut self, kind: &GroupVersionKind, item: &Schema) -> Value {
+    pub(super) fn list_of(&mut self, kind: &GroupVersionKind, item: &Shape) -> Value {
         let list = GroupVersionKind { kind: format!("{}List", kind.kind), ..kind.clone() };
-        let name = component_name(&list, &Type::Any);
+        let name = component_name(&list, None);
         let item = self.kind(kind, item);
-        let metadata = api_types::schema::message("meta/v1", "ListMeta").map(Type::Struct);
-        let metadata = metadata.map_or_else(|| json!({"type": "object"}), |m| self.of(&m));
+        let metadata = self.meta("ListMeta", &[]);
         let list_schema = json!({
             "type": "object",
             "required": ["items"],
@@ -76,13 +78,22 @@ impl Components {
         self.schemas.insert(name.to_owned(), Value::Null);
         let schema = self.object(of);
         self.schemas.insert(name.to_owned(), schema);
+        // A kind inside of another one is a kind too.
+        let is_kind = of.fields.iter().any(|f| f.number == 0 && f.name == "kind");
+        if let Some((group, version)) = is_kind.then(|| group_of(&of.package)).flatten() {
+            self.mark(name, &GroupVersionKind { group, version, kind: of.name.to_string() });
+        }
     }
 
     fn object(&mut self, of: &Struct) -> Value {
+        if of.form != JsonForm::Object {
+            // A schema, or something simpler in its place: no type says that.
+            return json!({});
+        }
         let mut properties = Map::new();
         let mut required = Vec::new();
         for field in of.flat_fields() {
-            properties.insert(field.name.to_string(), self.field(field));
+            properties.insert(field.name.to_string(), self.field(of, field));
             if field.required {
                 required.push(field.name.to_string());
             }
@@ -100,36 +111,50 @@ impl Components {
         if of.open {
             schema.insert("x-kubernetes-preserve-unknown-fields".to_owned(), json!(true));
         }
+        if !of.unions.is_empty() {
+            schema.insert("x-kubernetes-unions".to_owned(), of.unions.iter().map(union).collect());
+        }
         Value::Object(schema)
     }
 
-    fn field(&mut self, field: &Field) -> Value {
-        let mut schema = self.of(&field.ty);
-        if let Value::Object(map) = &mut schema {
-            if map.contains_key("$ref") && self.version == Version::V3 {
-                // Extensions beside a reference are ignored by readers of version 3.
-                let reference = Value::Object(std::mem::take(map));
-                map.insert("allOf".to_owned(), json!([reference]));
-            }
-            if let Some(patch) = &field.patch {
-                let strategies = [("merge", patch.merge), ("retainKeys", patch.retain_keys)];
-                let on: Vec<&str> = strategies.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
-                map.insert("x-kubernetes-patch-strategy".to_owned(), json!(on.join(",")));
-                if let Some(key) = &patch.merge_key {
-                    map.insert("x-kubernetes-patch-merge-key".to_owned(), json!(key));
-                }
+    fn field(&mut self, of: &Struct, field: &Field) -> Value {
+        let mut schema = self.of(&field.ty, field.free.as_deref());
+        let Value::Object(map) = &mut schema else { return schema };
+        if map.contains_key("$ref") && self.version == Version::V3 {
+            // Extensions beside a reference are ignored by readers of version 3.
+            let reference = Value::Object(std::mem::take(map));
+            map.insert("allOf".to_owned(), json!([reference]));
+        }
+        if let Some(default) = default_of(of, field).filter(|_| self.version == Version::V3) {
+            map.insert("default".to_owned(), default);
+        }
+        if field.granular {
+            map.insert("x-kubernetes-map-type".to_owned(), json!("granular"));
+        }
+        if field.name == "items" && of.typed && of.name.ends_with("List") {
+            map.remove("x-kubernetes-list-type");
+        }
+        if let Some(patch) = &field.patch {
+            let strategies = [("merge", patch.merge), ("replace", patch.replace), ("retainKeys", patch.retain_keys)];
+            let on: Vec<&str> = strategies.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+            map.insert("x-kubernetes-patch-strategy".to_owned(), json!(on.join(",")));
+            if let Some(key) = &patch.merge_key {
+                map.insert("x-kubernetes-patch-merge-key".to_owned(), json!(key));
             }
         }
         schema
     }
 
-    fn of(&mut self, ty: &Type) -> Value {
+    /// `free` is the name of the type of free JSON, where it has one.
+    fn of(&mut self, ty: &Type, free: Option<&str>) -> Value {
         match ty {
             Type::Scalar(scalar) => self.scalar(*scalar),
-            Type::Any => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+            Type::Any => self.free(free),
             Type::List(list) => {
-                let mut schema = json!({"type": "array", "items": self.of(&list.item)});
+                let mut schema = json!({"type": "array", "items": self.of(&list.item, free)});
                 match &list.kind {
+                    // A list with a message of its own says nothing of how it merges.
+                    ListKind::Atomic if list.wrapped => {}
                     ListKind::Atomic => schema["x-kubernetes-list-type"] = json!("atomic"),
                     ListKind::Set => schema["x-kubernetes-list-type"] = json!("set"),
                     ListKind::Map(keys) => {
@@ -140,7 +165,7 @@ impl Components {
                 schema
             }
             Type::Map(map) => {
-                let mut schema = json!({"type": "object", "additionalProperties": self.of(&map.value)});
+                let mut schema = json!({"type": "object", "additionalProperties": self.of(&map.value, free)});
                 if map.atomic {
                     schema["x-kubernetes-map-type"] = json!("atomic");
                 }
@@ -153,6 +178,31 @@ impl Components {
                 self.version.reference(&name)
             }
         }
+    }
+
+    fn free(&mut self, name: Option<&str>) -> Value {
+        let (name, schema) = match name {
+            Some("RawExtension") => ("io.k8s.apimachinery.pkg.runtime.RawExtension", json!({"type": "object"})),
+            Some("FieldsV1") => ("io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1", json!({"type": "object"})),
+            Some("JSON") => ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON", json!({})),
+            _ => return json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+        };
+        self.plain(name, schema)
+    }
+
+    /// A reference to a component that is no message of the schema table.
+    pub(super) fn plain(&mut self, name: &str, schema: Value) -> Value {
+        self.schemas.entry(name.to_owned()).or_insert(schema);
+        self.version.reference(name)
+    }
+
+    /// A reference to a message of `meta/v1`; `kinds` are those that it is marked as.
+    pub(super) fn meta(&mut self, message: &str, kinds: &[GroupVersionKind]) -> Value {
+        let Some(of) = api_types::schema::message("meta/v1", message) else { return json!({"type": "object"}) };
+        let name = struct_name(&of.package, &of.name);
+        self.add(&name, &of);
+        kinds.iter().for_each(|kind| self.mark(&name, kind));
+        self.version.reference(&name)
     }
 
     fn scalar(&mut self, scalar: Scalar) -> Value {
@@ -187,6 +237,44 @@ impl Components {
         }
         schema
     }
+}
+
+fn union(of: &Union) -> Value {
+    // The key is the JSON name, the value the Go name.
+    let fields: Map<String, Value> =
+        of.fields.iter().map(|name| (name.to_string(), json!(super::paths::camel(name)))).collect();
+    let mut union = json!({ "fields-to-discriminateBy": fields });
+    if let Some(discriminator) = &of.discriminator {
+        union["discriminator"] = json!(discriminator);
+    }
+    union
+}
+
+/// The declared default, or the zero value of a field that is always written.
+fn default_of(of: &Struct, field: &Field) -> Option<Value> {
+    if field.default.is_some() || !of.typed || field.pointer {
+        return field.default.clone();
+    }
+    match &field.ty {
+        Type::Struct(of) if of.form == JsonForm::Object => Some(json!({})),
+        Type::Scalar(_) if field.omit_empty => None,
+        Type::Scalar(Scalar::String) => Some(json!("")),
+        Type::Scalar(Scalar::Bool) => Some(json!(false)),
+        Type::Scalar(Scalar::Int32 | Scalar::Int64) => Some(json!(0)),
+        _ => None,
+    }
+}
+
+/// The API group and version of a package that has resources.
+fn group_of(package: &str) -> Option<(String, String)> {
+    let (_, version) = package.split_once('/')?;
+    if package == "meta/v1" {
+        return Some((String::new(), version.to_owned()));
+    }
+    let of = api_types::resources::all().iter().find(|r| {
+        r.version == version && format!("{}/{version}", api_types::schema::package_of_group(r.group)) == package
+    })?;
+    Some((of.group.to_owned(), version.to_owned()))
 }
 
 /// `core/v1`, `PodSpec` → `io.k8s.api.core.v1.PodSpec`.

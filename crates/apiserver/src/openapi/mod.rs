@@ -5,9 +5,15 @@
 //! clients probe for. Prose (descriptions) is not: explanations of fields are upstream's text.
 
 mod components;
+mod custom;
+mod operations;
+mod parameters;
 mod paths;
+mod roots;
 
-use std::collections::BTreeMap;
+pub use roots::{Root, root};
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use api_types::schema::{Schema, Type};
 use serde_json::{Value, json};
@@ -28,19 +34,34 @@ impl GroupVersionKind {
     }
 }
 
+/// What a body looks like.
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// By the schema table.
+    Table(Schema),
+    /// As the author of a custom resource wrote it.
+    Custom(Arc<Value>),
+}
+
 /// One resource of a group version, or one of its subresources.
 #[derive(Clone, Debug)]
 pub struct Operations {
     /// `deployments`, `deployments/status`.
     pub path: String,
+    /// The kind of the resource, which names the operations of its subresources too.
+    pub owner: String,
     pub namespaced: bool,
     pub verbs: Vec<String>,
     /// What requests and answers carry.
     pub body: GroupVersionKind,
     /// `None` where the body has no schema of its own (logs, proxied requests).
-    pub schema: Option<Schema>,
+    pub schema: Option<Shape>,
     /// The schema of a list; `None` is a plain list of the body (custom resources).
     pub list_schema: Option<Schema>,
+    /// Whether a deletion answers the object rather than a `Status`.
+    pub returns_deleted: bool,
+    /// A custom resource: no protobuf, no strategic merge patch, no paths for the old form of watch.
+    pub custom: bool,
 }
 
 /// Which version of OpenAPI is written: they differ in where components are and how a body is described.
@@ -64,14 +85,21 @@ impl Version {
 pub fn v3(group: &str, version: &str, operations: &[Operations]) -> Value {
     let mut components = Components::new(Version::V3);
     let paths = paths::of_group_version(Version::V3, group, version, operations, &mut components);
+    document(paths, components)
+}
+
+/// A document of version 3.
+fn document(paths: BTreeMap<String, Value>, components: Components) -> Value {
+    let mut all = json!({ "securitySchemes": { "BearerToken": bearer_token() } });
+    let schemas = components.finish();
+    if !schemas.is_empty() {
+        all["schemas"] = json!(schemas);
+    }
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
         "paths": paths,
-        "components": {
-            "schemas": components.finish(),
-            "securitySchemes": {"BearerToken": bearer_token()},
-        },
+        "components": all,
     })
 }
 
@@ -79,6 +107,10 @@ pub fn v3(group: &str, version: &str, operations: &[Operations]) -> Value {
 pub fn v2(server_version: &str, all: &[(String, String, Vec<Operations>)]) -> Value {
     let mut components = Components::new(Version::V2);
     let mut paths = BTreeMap::new();
+    let of_groups = all.iter().filter(|(group, ..)| !group.is_empty()).map(|(group, ..)| Root::Group(group));
+    for of in Root::FIXED.into_iter().chain(of_groups) {
+        paths.extend([roots::of_root(Version::V2, of, &mut components)]);
+    }
     for (group, version, operations) in all {
         paths.extend(paths::of_group_version(Version::V2, group, version, operations, &mut components));
     }
@@ -102,9 +134,11 @@ pub fn document_path(group: &str, version: &str) -> String {
 }
 
 /// The component's name of a kind: by its Go package for built-in types, by the reversed group for custom ones.
-fn component_name(kind: &GroupVersionKind, schema: &Schema) -> String {
-    match schema {
-        Type::Struct(of) if !of.package.is_empty() => components::struct_name(&of.package, &of.name),
+fn component_name(kind: &GroupVersionKind, shape: Option<&Shape>) -> String {
+    match shape {
+        Some(Shape::Table(Type::Struct(of))) if !of.package.is_empty() => {
+            components::struct_name(&of.package, &of.name)
+        }
         _ => {
             let mut group: Vec<&str> = kind.group.split('.').collect();
             group.reverse();
@@ -120,11 +154,14 @@ mod tests {
     fn deployments() -> Operations {
         Operations {
             path: "deployments".into(),
+            owner: "Deployment".into(),
             namespaced: true,
             verbs: ["create", "get", "list", "patch", "update"].map(str::to_owned).into(),
             body: GroupVersionKind { group: "apps".into(), version: "v1".into(), kind: "Deployment".into() },
-            schema: api_types::schema::lookup("apps", "v1", "Deployment"),
+            schema: api_types::schema::lookup("apps", "v1", "Deployment").map(Shape::Table),
             list_schema: api_types::schema::lookup("apps", "v1", "DeploymentList"),
+            returns_deleted: false,
+            custom: false,
         }
     }
 

@@ -27,7 +27,14 @@ pub(super) async fn options(call: &mut Call) -> Result<DeleteOptions> {
             .ok_or_else(|| Error::unsupported_media_type(format!("unsupported media type {media}")))?;
         Some(codec::decode_delete_options(codec, &body)?)
     };
-    DeleteOptions::parse(decoded.as_ref(), &call.query)
+    let options = DeleteOptions::parse(decoded.as_ref(), &call.query)?;
+    if options.propagation.is_none()
+        && options.orphan_dependents.is_none()
+        && let Some(warning) = call.resource.stored.as_ref().and_then(|s| s.behaviour.propagation_warning())
+    {
+        call.warnings.add(warning);
+    }
+    Ok(options)
 }
 
 pub(super) async fn delete(mut call: Call) -> Result<Response<Body>> {

@@ -128,18 +128,18 @@ impl Request<'_> {
 
     fn apply(&self, old: Option<&Value>) -> Result<Value> {
         let format = &self.resource.format;
-        let (applied, strict) = codec::decode_applied(format, self.body)?;
-        if self.options.field_validation == FieldValidation::Strict && !strict.is_empty() {
-            return Err(Error::bad_request(format!(
-                "error decoding YAML: strict decoding error: {}",
-                strict.join(", ")
-            )));
-        }
-        if self.options.field_validation == FieldValidation::Warn {
-            strict.iter().for_each(|e| self.writer.warnings.add(e));
-        }
+        let applied = codec::decode_applied(format, self.body)?;
         let manager = Manager::new(self.resource, self.writer, self.part, self.subresource);
         let mut new = manager.apply(old, &applied, self.options.force)?;
+        // Unknown fields are errors of the merge; what is left to be strict about is a key that is there twice.
+        if self.options.field_validation != FieldValidation::Ignore
+            && let Some(error) = api_types::yaml::duplicate_keys(self.body)
+        {
+            if self.options.field_validation == FieldValidation::Strict {
+                return Err(Error::bad_request(format!("error strict decoding YAML: {error}")));
+            }
+            self.writer.warnings.add(error);
+        }
         format.stamp(&mut new);
         format.strategy.default(&mut new);
         Ok(new)

@@ -87,7 +87,11 @@ fn encode_list(resource: &Resource, accepted: &Accepted, query: &Query, page: &P
 pub async fn list_entries(core: &Core, resource: &Resource, scope: Scope, options: &ListOptions) -> Result<Page> {
     let stored = resource.stored()?;
     let selector = Selector::parse(stored, &resource.format, &options.labels, &options.fields)?;
-    let scope = selector.narrow(scope);
+    let mut scope = selector.narrow(scope);
+    if limit(options) > 0 {
+        // A page says whether anything follows it, wanted or not.
+        scope.term = None;
+    }
     if !options.continue_token.is_empty() {
         let token = Token::decode(&options.continue_token)?;
         return from_store_at(core, stored, &scope, &selector, options, token).await;
@@ -114,17 +118,24 @@ async fn wait(core: &Core, revision: u64) -> Result<()> {
     hub.wait_for(revision, CATCH_UP).await.map_err(|_| too_new(revision, hub.revision()))
 }
 
+/// How many entries a page has at most, 0 for all. Whoever takes any version gets all of it, as from upstream's watch cache.
+fn limit(options: &ListOptions) -> usize {
+    if matches!(options.at, AtVersion::Any) { 0 } else { options.limit }
+}
+
 /// Applies selector and limit to a full state.
 fn cut(entries: Vec<Arc<Entry>>, revision: u64, selector: &Selector, options: &ListOptions) -> Page {
     let mut meta = ListMeta { resource_version: revision.to_string(), ..ListMeta::default() };
-    let mut entries: Vec<_> =
-        if selector.is_all() { entries } else { entries.into_iter().filter(|e| selector.matches(e)).collect() };
-    if options.limit > 0 && entries.len() > options.limit {
-        let remaining = entries.len() - options.limit;
-        entries.truncate(options.limit);
-        if let Some(last) = entries.last() {
-            meta.continue_token = Token { revision: Some(revision), after: last.key.to_string() }.encode();
-        }
+    let mut rest = entries.into_iter();
+    let matching = rest.by_ref().filter(|e| selector.matches(e));
+    let limit = limit(options);
+    let entries: Vec<_> = if limit > 0 { matching.take(limit).collect() } else { matching.collect() };
+    // There is more as soon as anything follows, whether it matches or not: as if it were read from the store.
+    let remaining = rest.len();
+    if remaining > 0
+        && let Some(last) = entries.last()
+    {
+        meta.continue_token = Token { revision: Some(revision), after: last.key.to_string() }.encode();
         meta.remaining = selector.is_all().then_some(remaining as u64);
     }
     Page { entries, meta }
@@ -153,22 +164,28 @@ async fn from_store_at(
             other => from_store(other),
         })?;
         at = Some(page.revision);
-        after = page.items.last().map(|kv| kv.key.clone());
-        for kv in page.items {
+        let mut items = page.items.into_iter();
+        let mut full = false;
+        for kv in items.by_ref() {
             let entry = Arc::new(Entry::new(model, &kv.key[model.prefix.len()..], kv.value, kv.mod_revision.0));
+            after = Some(kv.key);
             if selector.matches(&entry) && (scope.name.is_empty() || entry.name() == scope.name) {
                 entries.push(entry);
             }
+            full = options.limit > 0 && entries.len() == options.limit;
+            if full {
+                break;
+            }
         }
-        let full = options.limit > 0 && entries.len() >= options.limit;
-        if page.remaining == 0 || full {
+        let remaining = page.remaining + items.len() as u64;
+        if remaining == 0 || full {
             let mut meta = ListMeta { resource_version: page.revision.to_string(), ..ListMeta::default() };
-            if page.remaining > 0
+            if remaining > 0
                 && let Some(last) = &after
             {
                 let token = Token { revision: Some(page.revision.0), after: last[model.prefix.len()..].to_owned() };
                 meta.continue_token = token.encode();
-                meta.remaining = selector.is_all().then_some(page.remaining);
+                meta.remaining = selector.is_all().then_some(remaining);
             }
             return Ok(Page { entries, meta });
         }

@@ -1,6 +1,6 @@
 //! An `APIService` for each group version that this server answers itself.
 
-use apiserver::{meta, server::Core};
+use apiserver::server::Core;
 use serde_json::{Value, json};
 
 /// Upstream's priority of each group (how discovery is ordered), and of its version where it is not 15.
@@ -30,19 +30,18 @@ const PRIORITIES: [(&str, i64); 23] = [
     ("storagemigration.k8s.io", 16800),
 ];
 
-/// All of them, with their status.
+/// All of them.
 pub(super) fn objects(core: &Core) -> Vec<Value> {
-    let now = meta::timestamp(component_base::clock::now());
     let mut out = Vec::new();
     for group in core.catalog.groups().iter().filter(|g| g.group != "apiregistration.k8s.io") {
         for version in group.versions.iter().filter(|v| !v.contains("alpha") && !v.contains("beta")) {
-            out.push(object(&group.group, version, &now));
+            out.push(object(&group.group, version));
         }
     }
     out
 }
 
-fn object(group: &str, version: &str, now: &Value) -> Value {
+fn object(group: &str, version: &str) -> Value {
     let minimum = PRIORITIES.iter().find(|(g, _)| *g == group).map_or(1000, |(_, p)| *p);
     let priority = match (group, version) {
         ("", _) => 1,
@@ -60,9 +59,5 @@ fn object(group: &str, version: &str, now: &Value) -> Value {
             "labels": { "kube-aggregator.kubernetes.io/automanaged": "onstart" },
         },
         "spec": spec,
-        "status": { "conditions": [{
-            "type": "Available", "status": "True", "lastTransitionTime": now, "reason": "Local",
-            "message": "Local APIServices are always available",
-        }] },
     })
 }

@@ -58,18 +58,9 @@ pub(crate) async fn objects(core: &Core, config: &Config) -> Result<()> {
         writes.push(create(core, group, plural, object).map_ok(|_| ()).boxed());
     }
     for service in api_services::objects(core) {
-        writes.push(publish(core, service).boxed());
+        writes.push(create(core, "apiregistration.k8s.io", "apiservices", service).map_ok(|_| ()).boxed());
     }
     try_join_all(writes).await?;
-    Ok(())
-}
-
-/// Creates an `APIService` and gives it its status.
-async fn publish(core: &Core, service: Value) -> Result<(), Error> {
-    let status = service.clone();
-    if create(core, "apiregistration.k8s.io", "apiservices", service).await? {
-        put(core, Part::Status, "apiregistration.k8s.io", "apiservices", status).await?;
-    }
     Ok(())
 }
 
