@@ -1,6 +1,10 @@
 //! The path of every request, from the connection to its answer: one function that stacks the filters.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -15,6 +19,7 @@ use crate::{
     authz::{Attributes, Authorizer, Verdict},
     discovery,
     error::{Error, Result},
+    fairness::{Admission, Fairness},
     metrics::{DurationLabels, RequestLabels},
     query::Query,
     request_info::RequestInfo,
@@ -25,7 +30,7 @@ use crate::{
     warnings::Warnings,
 };
 
-/// How many requests are served at once; long-running ones are not counted.
+/// How many requests are served at once, by kind of verb; long-running ones are not counted.
 pub struct Limits {
     /// `None`: no limit.
     pub reading: Option<Semaphore>,
@@ -39,13 +44,37 @@ impl Limits {
         Limits { reading: limit(reading), mutating: limit(mutating) }
     }
 
-    fn of(&self, info: &RequestInfo) -> (&'static str, Option<&Semaphore>) {
+    fn of(&self, info: &RequestInfo) -> Option<&Semaphore> {
         match info.verb.as_str() {
-            "get" | "list" | "watch" => ("readOnly", self.reading.as_ref()),
-            _ => ("mutating", self.mutating.as_ref()),
+            "get" | "list" | "watch" => self.reading.as_ref(),
+            _ => self.mutating.as_ref(),
         }
     }
 }
+
+/// What bounds the requests that run at once.
+pub enum Gate {
+    /// Priority and fairness.
+    Fair(Arc<Fairness>),
+    /// Without it: a number each for reads and writes. Administrators are let through, so that an overloaded server can be repaired.
+    InFlight(Limits),
+}
+
+/// Held while a request runs.
+enum Running<'a> {
+    Seats { _admission: Admission },
+    Permit { _permit: SemaphorePermit<'a> },
+    Free,
+}
+
+/// Uids of the flow schema and priority level of a request, for the answer's headers.
+type Flow = OnceLock<[String; 2]>;
+
+const FLOW_HEADERS: [&str; 2] = ["x-kubernetes-pf-flowschema-uid", "x-kubernetes-pf-prioritylevel-uid"];
+
+/// Objects of a list that cost as much as one more request, and the most that a request counts for (upstream's numbers).
+const OBJECTS_PER_SEAT: usize = 100;
+const MOST_SEATS: usize = 10;
 
 /// Acting as another user.
 #[async_trait]
@@ -91,7 +120,8 @@ impl Server {
         let long_running = info.is_long_running();
 
         // A deadline, so that a stuck store or hook can't hold a client for ever.
-        let served = self.admit(request, info.clone(), query.clone(), warnings.clone()).boxed();
+        let flow = Flow::new();
+        let served = self.admit(request, info.clone(), query.clone(), warnings.clone(), &flow).boxed();
         let limited = async {
             if long_running {
                 return served.await;
@@ -115,6 +145,11 @@ impl Server {
         });
 
         warnings.write(response.headers_mut());
+        for (name, uid) in FLOW_HEADERS.iter().zip(flow.get().into_iter().flatten().filter(|uid| !uid.is_empty())) {
+            if let Ok(value) = HeaderValue::from_str(uid) {
+                response.headers_mut().insert(*name, value);
+            }
+        }
         if let Ok(value) = HeaderValue::from_str(&audit_id) {
             response.headers_mut().insert("audit-id", value);
         }
@@ -130,6 +165,7 @@ impl Server {
         info: RequestInfo,
         query: Query,
         warnings: Warnings,
+        flow: &Flow,
     ) -> Result<Response<Body>> {
         let (mut parts, body) = request.into_parts();
         // Who is it? Before anything that costs or tells something.
@@ -137,8 +173,8 @@ impl Server {
         // Acting as somebody else, if allowed: all that follows is about that user.
         let impersonated = self.impersonator.impersonate(self.core.authorizer.as_ref(), &user, &mut parts).await?;
         let user = impersonated.map_or(user, with_authenticated);
-        // A bounded number at once; administrators are let through so that an overloaded server can be repaired.
-        let _running = self.enter(&info, &user)?;
+        // A bounded number at once, in a fair order; before authorization, which costs too.
+        let _running = self.enter(&info, &user, flow).await?;
         // May they? Before routing, so that 404 tells nothing to strangers.
         self.authorize(&info, &query, &user).await?;
         let request = Request::from_parts(parts, body);
@@ -160,19 +196,34 @@ impl Server {
         }
     }
 
-    fn enter(&self, info: &RequestInfo, user: &UserInfo) -> Result<Option<SemaphorePermit<'_>>> {
-        if info.is_long_running() || user.in_group(MASTERS) {
-            return Ok(None);
+    async fn enter(&self, info: &RequestInfo, user: &UserInfo, flow: &Flow) -> Result<Running<'_>> {
+        // A watch is counted until it has begun.
+        if info.is_long_running() && info.verb != "watch" {
+            return Ok(Running::Free);
         }
-        let (kind, limit) = self.core.limits.of(info);
-        let Some(semaphore) = limit else { return Ok(None) };
-        match semaphore.try_acquire() {
-            Ok(permit) => Ok(Some(permit)),
-            Err(_) => {
-                tracing::debug!(kind, "too many requests at once");
-                Err(Error::too_many_requests("Too many requests, please try again later.", 1))
+        match &self.core.gate {
+            Gate::Fair(fairness) => {
+                let admission = fairness.admit(info, user, self.width(info)).await?;
+                let _first = flow.set([admission.schema_uid.clone(), admission.level_uid.clone()]);
+                Ok(Running::Seats { _admission: admission })
             }
+            Gate::InFlight(_) if info.is_long_running() || user.in_group(MASTERS) => Ok(Running::Free),
+            Gate::InFlight(limits) => match limits.of(info).map(Semaphore::try_acquire) {
+                None => Ok(Running::Free),
+                Some(Ok(permit)) => Ok(Running::Permit { _permit: permit }),
+                Some(Err(_)) => Err(Error::too_many_requests("Too many requests, please try again later.", 1)),
+            },
         }
+    }
+
+    /// How many seats the request takes.
+    fn width(&self, info: &RequestInfo) -> u32 {
+        if info.verb != "list" || !info.name.is_empty() {
+            return 1;
+        }
+        let resource = self.core.resource_of(info).ok();
+        let objects = resource.and_then(|r| r.stored.as_ref().map(|s| s.cache.len())).unwrap_or(0);
+        objects.div_ceil(OBJECTS_PER_SEAT).clamp(1, MOST_SEATS) as u32
     }
 
     async fn authorize(&self, info: &RequestInfo, query: &Query, user: &UserInfo) -> Result<()> {

@@ -14,6 +14,7 @@ mod continue_token;
 pub mod discovery;
 pub mod documents;
 pub mod error;
+pub mod fairness;
 pub mod health;
 mod list_body;
 pub mod local;

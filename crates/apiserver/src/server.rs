@@ -38,8 +38,8 @@ pub struct Core {
     pub registry: Registry,
     pub admission: AdmissionChain,
     pub authorizer: Arc<dyn Authorizer>,
-    /// How many requests may run at once, by kind of verb.
-    pub limits: crate::chain::Limits,
+    /// Which requests may run.
+    pub gate: crate::chain::Gate,
     pub health: crate::health::Health,
     pub metrics: crate::metrics::Metrics,
     pub openapi: crate::documents::OpenApi,

@@ -36,6 +36,8 @@ pub struct Config {
     pub client_ca: Option<PathBuf>,
     pub backend: Backend,
     pub request_timeout: Duration,
+    /// Whether priority and fairness share out the requests that run at once.
+    pub fairness: bool,
     pub max_reading: usize,
     pub max_mutating: usize,
     pub cors: Vec<regex::Regex>,
@@ -97,6 +99,7 @@ impl Config {
             client_ca: path("client-ca-file"),
             backend: backend(flags),
             request_timeout: flags.duration("request-timeout"),
+            fairness: flags.bool("enable-priority-and-fairness"),
             max_reading: count(flags, "max-requests-inflight")?,
             max_mutating: count(flags, "max-mutating-requests-inflight")?,
             cors: patterns(&flags.list("cors-allowed-origins"))?,

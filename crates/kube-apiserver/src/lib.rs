@@ -14,6 +14,7 @@ mod custom;
 mod documents;
 mod endpoints;
 mod fields;
+mod flowcontrol;
 pub mod ip_range;
 mod kinds;
 pub mod options;

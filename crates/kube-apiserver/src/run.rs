@@ -8,8 +8,9 @@ use apiserver::{
     authz::Authorizer,
     cache::Hub,
     catalog::Catalog,
-    chain::{Impersonator, Limits, Server},
+    chain::{Gate, Impersonator, Limits, Server},
     documents::OpenApi,
+    fairness::Fairness,
     health::Health,
     local::Local,
     metrics::Metrics,
@@ -30,7 +31,7 @@ use crate::{
     behaviours, bootstrap,
     cell::CoreCell,
     config::{Backend, Config},
-    connect, custom, documents, endpoints, kinds,
+    connect, custom, documents, endpoints, flowcontrol, kinds,
 };
 
 /// How long the caches may take to fill at start.
@@ -81,7 +82,7 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
         registry: Registry { store, hub, admission: admission.clone() },
         admission,
         authorizer: Arc::clone(&auth.authorizer),
-        limits: Limits::new(config.max_reading, config.max_mutating),
+        gate: gate(config),
         health,
         metrics: Metrics::default(),
         openapi: OpenApi::default(),
@@ -106,7 +107,20 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
     tasks.spawn(bootstrap::keep_kubernetes_service(core, config.clone(), shutdown.clone()));
     let api = ApiServer { server, tasks };
     auth.start(api.loopback(), &shutdown, &api.tasks);
+    if let Gate::Fair(fairness) = &api.server.core.gate {
+        flowcontrol::start(fairness, &api.loopback(), &shutdown, &api.tasks);
+    }
     Ok(api)
+}
+
+/// Priority and fairness share out the sum of both limits.
+fn gate(config: &Config) -> Gate {
+    let seats = u32::try_from(config.max_reading + config.max_mutating).unwrap_or(u32::MAX);
+    if config.fairness && seats > 0 {
+        Gate::Fair(Fairness::new(seats))
+    } else {
+        Gate::InFlight(Limits::new(config.max_reading, config.max_mutating))
+    }
 }
 
 fn health(hub: &Arc<Hub>, auth: &Arc<Auth>) -> Health {

@@ -7,7 +7,7 @@
 mod authenticate;
 mod authorize;
 mod config;
-mod follow;
+pub(crate) mod follow;
 mod impersonation;
 mod loopback;
 mod policy;

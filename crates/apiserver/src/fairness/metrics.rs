@@ -1,0 +1,112 @@
+//! Metrics of priority and fairness under upstream's names.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use component_base::metrics::register;
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LevelLabels {
+    priority_level: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SchemaLabels {
+    flow_schema: String,
+    priority_level: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RejectionLabels {
+    flow_schema: String,
+    priority_level: String,
+    reason: &'static str,
+}
+
+pub(super) struct Metrics {
+    dispatched: Family<SchemaLabels, Counter>,
+    rejected: Family<RejectionLabels, Counter>,
+    waited: Family<SchemaLabels, Histogram, fn() -> Histogram>,
+    nominal: Family<LevelLabels, Gauge>,
+    executing: Family<LevelLabels, Gauge>,
+    waiting: Family<LevelLabels, Gauge>,
+    /// The three gauges of each level, at hand.
+    of_level: Mutex<BTreeMap<String, [Gauge; 3]>>,
+}
+
+fn histogram() -> Histogram {
+    Histogram::new([0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0])
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics {
+            dispatched: register(
+                "apiserver_flowcontrol_dispatched_requests",
+                "Requests that were given their seats",
+                Family::default(),
+            ),
+            rejected: register(
+                "apiserver_flowcontrol_rejected_requests",
+                "Requests that were refused with 429",
+                Family::default(),
+            ),
+            waited: register(
+                "apiserver_flowcontrol_request_wait_duration_seconds",
+                "Time that requests waited for their seats",
+                Family::new_with_constructor(histogram as fn() -> Histogram),
+            ),
+            nominal: register(
+                "apiserver_flowcontrol_nominal_limit_seats",
+                "Seats of a priority level",
+                Family::default(),
+            ),
+            executing: register(
+                "apiserver_flowcontrol_current_executing_seats",
+                "Seats of a priority level that are in use",
+                Family::default(),
+            ),
+            waiting: register(
+                "apiserver_flowcontrol_current_inqueue_requests",
+                "Requests that wait in the queues of a priority level",
+                Family::default(),
+            ),
+            of_level: Mutex::default(),
+        }
+    }
+}
+
+impl Metrics {
+    pub(super) fn dispatch(&self, schema: &str, level: &str, waited: Duration) {
+        let labels = SchemaLabels { flow_schema: schema.to_owned(), priority_level: level.to_owned() };
+        self.dispatched.get_or_create(&labels).inc();
+        self.waited.get_or_create(&labels).observe(waited.as_secs_f64());
+    }
+
+    pub(super) fn reject(&self, schema: &str, level: &str, reason: &'static str) {
+        let labels = RejectionLabels { flow_schema: schema.to_owned(), priority_level: level.to_owned(), reason };
+        self.rejected.get_or_create(&labels).inc();
+    }
+
+    /// Of each level: name, its seats, seats in use, requests waiting.
+    pub(super) fn levels<'a>(&self, report: impl Iterator<Item = (&'a str, u32, u32, usize)>) {
+        let mut of_level = self.of_level.lock();
+        for (name, nominal, used, waiting) in report {
+            if !of_level.contains_key(name) {
+                let labels = LevelLabels { priority_level: name.to_owned() };
+                let gauges = [&self.nominal, &self.executing, &self.waiting];
+                of_level.insert(name.to_owned(), gauges.map(|family| family.get_or_create(&labels).clone()));
+            }
+            if let Some(gauges) = of_level.get(name) {
+                let values = [i64::from(nominal), i64::from(used), waiting as i64];
+                for (gauge, value) in gauges.iter().zip(values) {
+                    gauge.set(value);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Priority and fairness: which requests run now, which wait, and which are refused with 429 (KEP-1040).
+//!
+//! A flow schema says to which priority level a request belongs, and to which flow there. Levels have their own seats, so that one kind of
+//! client can't starve another; flows of a level are served fairly, so that one client can't starve its like. [`seats`] is the decision,
+//! this file lets requests wait for it.
+
+mod metrics;
+mod schema;
+mod seats;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use tokio::{sync::oneshot, time::Instant};
+
+pub use schema::{Distinguisher, FlowSchema, PathRule, PolicyRule, ResourceRule, Subject};
+pub use seats::{Level, Response};
+
+use crate::{
+    error::{Error, Result},
+    request_info::RequestInfo,
+    user::{MASTERS, UserInfo},
+};
+use metrics::Metrics;
+use seats::{Arrival, Seats, Ticket};
+
+/// No request waits longer for its seats (a quarter of the usual deadline, as upstream).
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// The level of requests that no schema matches.
+const CATCH_ALL: &str = "catch-all";
+const EXEMPT: &str = "exempt";
+
+/// Schemas and levels.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub schemas: Vec<FlowSchema>,
+    pub levels: BTreeMap<String, Level>,
+}
+
+impl Default for Config {
+    /// What holds before the objects are known: administrators always, everybody else in turn.
+    fn default() -> Self {
+        let everything = PolicyRule {
+            subjects: vec![Subject::Group(MASTERS.to_owned())],
+            resources: vec![ResourceRule {
+                verbs: vec!["*".into()],
+                groups: vec!["*".into()],
+                resources: vec!["*".into()],
+                cluster_scope: true,
+                namespaces: vec!["*".into()],
+            }],
+            paths: vec![PathRule { verbs: vec!["*".into()], paths: vec!["*".into()] }],
+        };
+        let schema = |name: &str, subject: Subject, precedence| FlowSchema {
+            name: name.to_owned(),
+            uid: String::new(),
+            level: name.to_owned(),
+            precedence,
+            distinguisher: None,
+            rules: vec![PolicyRule { subjects: vec![subject], ..everything.clone() }],
+        };
+        let level = Level {
+            uid: String::new(),
+            exempt: false,
+            shares: 5,
+            lendable: 0,
+            borrowing: None,
+            response: Response::Reject,
+        };
+        Config {
+            schemas: vec![
+                schema(EXEMPT, Subject::Group(MASTERS.to_owned()), 1),
+                schema(CATCH_ALL, Subject::User("*".into()), 10_000),
+            ],
+            levels: BTreeMap::from([
+                (EXEMPT.to_owned(), Level { exempt: true, shares: 0, ..level.clone() }),
+                (CATCH_ALL.to_owned(), level),
+            ]),
+        }
+    }
+}
+
+struct State {
+    schemas: Arc<[FlowSchema]>,
+    seats: Seats,
+    waiting: BTreeMap<Ticket, oneshot::Sender<()>>,
+    next: Ticket,
+}
+
+/// The gate that requests pass.
+pub struct Fairness {
+    state: Mutex<State>,
+    metrics: Metrics,
+}
+
+/// The right to run, given back when dropped.
+pub struct Admission {
+    gate: Arc<Fairness>,
+    level: String,
+    width: u32,
+    /// What the answer's headers tell: the schema's and the level's uid.
+    pub schema_uid: String,
+    pub level_uid: String,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.gate.finish(&self.level, self.width);
+    }
+}
+
+/// Gives a waiting request's place up if the request goes away meanwhile.
+struct Place<'a> {
+    gate: &'a Fairness,
+    level: &'a str,
+    ticket: Ticket,
+    width: u32,
+    seated: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.seated {
+            return;
+        }
+        let mut state = self.gate.state.lock();
+        state.waiting.remove(&self.ticket);
+        // It may have been given its seats at this very moment.
+        let waited = state.seats.give_up(self.level, self.ticket);
+        drop(state);
+        if !waited {
+            self.gate.finish(self.level, self.width);
+        }
+    }
+}
+
+impl Fairness {
+    /// `seats` is how many requests of a seat each run at once.
+    pub fn new(seats: u32) -> Arc<Fairness> {
+        let state = State { schemas: [].into(), seats: Seats::new(seats), waiting: BTreeMap::new(), next: 0 };
+        let gate = Fairness { state: Mutex::new(state), metrics: Metrics::default() };
+        gate.configure(Config::default());
+        Arc::new(gate)
+    }
+
+    /// Takes over new schemas and levels. Where the mandatory ones are missing they are as in [`Config::default`].
+    pub fn configure(&self, config: Config) {
+        let mandatory = Config::default();
+        let Config { mut schemas, mut levels } = config;
+        for (name, level) in mandatory.levels {
+            levels.entry(name).or_insert(level);
+        }
+        let missing = mandatory.schemas.into_iter().filter(|m| !schemas.iter().any(|s| s.name == m.name));
+        let missing: Vec<_> = missing.collect();
+        schemas.extend(missing);
+        // A schema whose level is not there matches nothing.
+        schemas.retain(|schema| levels.contains_key(&schema.level));
+        schemas.sort_by(|a, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
+        let mut state = self.state.lock();
+        state.schemas = schemas.into();
+        state.seats.configure(levels);
+        self.metrics.levels(state.seats.report());
+    }
+
+    /// Waits for the request's turn.
+    ///
+    /// # Errors
+    /// 429 when its level has no room, or the wait was too long.
+    pub async fn admit(self: &Arc<Self>, info: &RequestInfo, user: &UserInfo, width: u32) -> Result<Admission> {
+        let schemas = Arc::clone(&self.state.lock().schemas);
+        let Some(schema) = schemas.iter().find(|schema| schema.matches(info, user)) else {
+            return Err(too_many());
+        };
+        let flow = hash(&schema.name, schema.flow(info, user));
+        let began = Instant::now();
+        let (arrival, ticket, ended, level_uid) = {
+            let mut state = self.state.lock();
+            let ticket = state.next;
+            state.next += 1;
+            let arrival = state.seats.arrive(&schema.level, flow, width, ticket);
+            let (seated, ended) = oneshot::channel();
+            if arrival == Arrival::Wait {
+                state.waiting.insert(ticket, seated);
+            }
+            let uid = state.seats.level(&schema.level).map(|level| level.uid.clone()).unwrap_or_default();
+            self.metrics.levels(state.seats.report());
+            (arrival, ticket, ended, uid)
+        };
+        match arrival {
+            Arrival::Run => {}
+            Arrival::Reject(reason) => {
+                self.metrics.reject(&schema.name, &schema.level, reason);
+                return Err(too_many());
+            }
+            Arrival::Wait => {
+                let mut place = Place { gate: self, level: &schema.level, ticket, width, seated: false };
+                place.seated = matches!(tokio::time::timeout(LONGEST_WAIT, ended).await, Ok(Ok(())));
+                if !place.seated {
+                    self.metrics.reject(&schema.name, &schema.level, "time-out");
+                    return Err(too_many());
+                }
+            }
+        }
+        self.metrics.dispatch(&schema.name, &schema.level, began.elapsed());
+        let (level, schema_uid) = (schema.level.clone(), schema.uid.clone());
+        Ok(Admission { gate: Arc::clone(self), level, width, schema_uid, level_uid })
+    }
+
+    fn finish(&self, level: &str, width: u32) {
+        let mut state = self.state.lock();
+        let mut started = state.seats.finish(level, width);
+        while let Some(ticket) = started.pop() {
+            let seated = state.waiting.remove(&ticket);
+            // One that has just gone notices by itself that it was given seats, and returns them.
+            if let Some(seated) = seated {
+                let _gone = seated.send(());
+            }
+        }
+        self.metrics.levels(state.seats.report());
+    }
+}
+
+fn too_many() -> Error {
+    Error::too_many_requests("Too many requests, please try again later.", 1)
+}
+
+/// A number that differs between flows, and is the same on every server.
+fn hash(schema: &str, flow: &str) -> u64 {
+    let digest = Sha256::new().chain_update(schema).chain_update([0]).chain_update(flow).finalize();
+    u64::from_le_bytes(std::array::from_fn(|i| digest[i]))
+}
+
+#[cfg(test)]
+mod tests;
