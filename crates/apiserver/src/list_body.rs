@@ -230,6 +230,7 @@ mod tests {
             strategy: StrategyHandle::BuiltIn(&NoRules),
             custom: false,
             columns: None,
+            source: None,
         };
         let object = |n| json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": format!("map-{n}")}, "data": {"text": "x".repeat(n * 7)}});
         (format, (0..count).map(object).collect())

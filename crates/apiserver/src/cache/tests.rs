@@ -27,6 +27,7 @@ fn model() -> Arc<StorageModel> {
         strategy: StrategyHandle::BuiltIn(&NoRules),
         custom: true,
         columns: None,
+        source: None,
     };
     Arc::new(StorageModel {
         prefix: "/registry/things/".into(),
