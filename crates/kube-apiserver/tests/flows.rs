@@ -297,3 +297,55 @@ async fn strangers_are_refused() {
     assert_eq!(code(pods.list(&ListParams::default()).await.expect_err("no role")), 403);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn an_applied_scale_asks_the_owner_of_the_count() {
+    let server = Server::start().await;
+    let deployments = server.api::<Deployment>();
+    let wanted = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "d" },
+        "spec": {
+            "replicas": 1, "selector": { "matchLabels": { "app": "d" } },
+            "template": { "metadata": { "labels": { "app": "d" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } },
+        },
+    });
+    deployments.patch("d", &PatchParams::apply("a"), &Patch::Apply(wanted)).await.expect("apply");
+    let scale = |replicas: i32| {
+        let metadata = json!({ "name": "d", "namespace": "default" });
+        Patch::Apply(
+            json!({ "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": { "replicas": replicas } }),
+        )
+    };
+    let refused = deployments.patch_scale("d", &PatchParams::apply("b"), &scale(3)).await.expect_err("conflict");
+    assert_eq!(code(refused), 409);
+    deployments.patch_scale("d", &PatchParams::apply("b").force(), &scale(3)).await.expect("forced");
+    let now = deployments.get("d").await.expect("get");
+    assert_eq!(now.spec.expect("spec").replicas, Some(3));
+    let owners = now.metadata.managed_fields.unwrap_or_default();
+    let owner = owners.iter().find(|o| o.manager.as_deref() == Some("b")).expect("an entry of b");
+    assert_eq!((owner.operation.as_deref(), owner.subresource.as_deref()), (Some("Apply"), Some("scale")));
+    assert_eq!(owner.fields_v1.as_ref().map(|f| f.0.clone()), Some(json!({ "f:spec": { "f:replicas": {} } })));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn deleting_a_definition_is_recorded_as_a_condition() {
+    let server = Server::start().await;
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": "things.example.com" },
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": { "kind": "Thing", "plural": "things" },
+            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": { "type": "object" } } }],
+        },
+    });
+    server.raw("POST", path, definition).await.expect("create");
+    let marked = server.raw("DELETE", &format!("{path}/things.example.com"), json!({})).await.expect("delete");
+    assert_eq!(marked["metadata"]["generation"], 1);
+    assert_eq!(marked["metadata"].get("deletionGracePeriodSeconds"), None);
+    let conditions = marked["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let last = conditions.iter().find(|c| c["type"] == "Terminating").expect("a condition");
+    assert_eq!((&last["status"], &last["reason"]), (&json!("True"), &json!("InstanceDeletionPending")));
+    server.stop().await;
+}

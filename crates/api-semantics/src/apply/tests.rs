@@ -135,3 +135,43 @@ fn applying_the_same_again_changes_nothing() {
     let first = bench.apply("a", false, configuration.clone()).expect("creates").clone();
     assert_eq!(*bench.apply("a", false, configuration).expect("again"), first);
 }
+
+fn account(secrets: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "s"}, "secrets": secrets})
+}
+
+#[test]
+fn repeated_items_are_owned_as_one() {
+    let mut bench = Bench::new("", "v1", "Pod", "v1");
+    let env = |env: Value| json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "env": env}]}});
+    let owned = |bench: &Bench| {
+        let fields = bench.owners()[0].1["f:spec"]["f:containers"]["k:{\"name\":\"c\"}"]["f:env"].clone();
+        (fields[".".to_owned()].clone(), fields["k:{\"name\":\"A\"}"].clone())
+    };
+    bench.update("m", env(json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}])));
+    assert_eq!(owned(&bench), (json!({}), json!({})));
+    bench.update("m", env(json!([{"name": "A", "value": "1"}])));
+    assert_eq!(owned(&bench).1, json!({".": {}, "f:name": {}, "f:value": {}}));
+}
+
+#[test]
+fn applied_items_are_not_repeated_and_live_ones_stay() {
+    let mut bench = Bench::new("", "v1", "ServiceAccount", "v1");
+    let twice = account(json!([{"name": "a"}, {"name": "a"}]));
+    let error = bench.apply("m", false, twice.clone()).expect_err("repeated");
+    assert!(error.message.ends_with(".secrets: duplicate entries for key [name=\"a\"]"), "{}", error.message);
+    bench.update("u", twice);
+    let merged = bench.apply("m", false, account(json!([{"name": "b"}]))).expect("merges").clone();
+    assert_eq!(merged["secrets"], json!([{"name": "a"}, {"name": "a"}, {"name": "b"}]));
+    let merged = bench.apply("m", true, account(json!([{"name": "a"}, {"name": "b"}]))).expect("merges").clone();
+    assert_eq!(merged["secrets"], json!([{"name": "a"}, {"name": "b"}]));
+}
+
+#[test]
+fn items_without_keys_end_the_record() {
+    let mut bench = Bench::new("", "v1", "ServiceAccount", "v1");
+    bench.update("m", account(json!([{"name": "a"}])));
+    assert_eq!(bench.owners().len(), 1);
+    bench.update("m", account(json!([{"fieldPath": "x"}])));
+    assert!(bench.owners().is_empty());
+}

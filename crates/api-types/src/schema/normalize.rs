@@ -196,3 +196,32 @@ pub fn zero(ty: &Type) -> Value {
         Type::Struct(_) | Type::List(_) | Type::Map(_) | Type::Any => Value::Null,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::schema::lookup;
+
+    #[test]
+    fn empty_lists_and_maps() {
+        let schema = lookup("rbac.authorization.k8s.io", "v1", "ClusterRole").expect("kind");
+        let sent = json!({"metadata": {"name": "r", "labels": {}}, "rules": []});
+        let shown = |normalize: fn(&mut Value, &Type)| {
+            let mut value = sent.clone();
+            normalize(&mut value, &schema);
+            (value["metadata"].get("labels").cloned(), value["rules"].clone())
+        };
+        assert_eq!(shown(normalize), (None, Value::Null));
+        assert_eq!(shown(normalize_as_printed), (None, json!([])));
+        assert_eq!(shown(normalize_as_sent), (Some(json!({})), json!([])));
+    }
+
+    #[test]
+    fn absent_bytes_of_a_map_are_stored_as_empty() {
+        let mut secret = json!({"data": {"a": null}});
+        normalize(&mut secret, &lookup("", "v1", "Secret").expect("kind"));
+        assert_eq!(secret["data"], json!({"a": ""}));
+    }
+}

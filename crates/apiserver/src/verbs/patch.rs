@@ -77,7 +77,7 @@ pub(super) async fn patch(mut call: Call, part: Part) -> Result<Response<Body>> 
     respond::object(code, &resource, &resource.format, &accepted, &call.query, &outcome.object)
 }
 
-fn check_options(kind: PatchKind, call: &Call, options: &WriteOptions) -> Result<()> {
+pub(super) fn check_options(kind: PatchKind, call: &Call, options: &WriteOptions) -> Result<()> {
     let mut errors = Vec::new();
     if kind == PatchKind::Apply && options.field_manager.is_empty() {
         errors.push(api_types::FieldError::required(
@@ -146,12 +146,8 @@ impl Request<'_> {
     }
 }
 
-/// A patch of something that is no stored object (a scale); the result has the format's shape.
+/// A patch (but no apply) of something that is no stored object (a scale); the result has the format's shape.
 pub(super) fn apply_to(kind: PatchKind, format: &Format, present: &Value, body: &[u8]) -> Result<Value> {
-    if kind == PatchKind::Apply {
-        let patched = patch_value(PatchKind::Merge, format, present, &codec::yaml_to_json(body)?)?;
-        return check_shape(format, patched, FieldValidation::Ignore, &Warnings::default());
-    }
     let patched = patch_value(kind, format, present, body)?;
     check_shape(format, patched, FieldValidation::Ignore, &Warnings::default())
 }

@@ -8,11 +8,12 @@ use serde_json::{Map, Value, json};
 
 use super::{object_namespace, patch, write, writer};
 use crate::{
+    codec,
     error::{Error, Result},
     meta,
-    model::{Format, ScalePaths},
+    model::{Format, Resource, ScalePaths},
     options::WriteOptions,
-    registry::{Change, Create},
+    registry::{Change, Create, Manager, Writer},
     respond,
     server::{Body, Call},
 };
@@ -40,45 +41,92 @@ async fn update(mut call: Call, paths: &ScalePaths, format: &Arc<Format>) -> Res
     let headers = call.request.headers();
     let scale = write::decode_object(format, headers, &body, options.field_validation, &call.warnings)?;
     write::check_name(&scale, &call.info.name)?;
-    let make = |_: &Value| Ok(scale.clone());
-    store(call, paths, format, &options, &make).await
+    let make = |parent: &Value| with_replicas(parent, paths, &scale, &call.resource, &call.info.name);
+    let writer = writer(&call, options.dry_run, &options.field_manager);
+    store(&call, paths, format, &writer, &make).await
 }
 
 async fn patch_scale(mut call: Call, paths: &ScalePaths, format: &Arc<Format>) -> Result<Response<Body>> {
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let body = write::take_body(&mut call).await?;
     let kind = patch::PatchKind::of(call.request.headers())?;
-    let make = |present: &Value| patch::apply_to(kind, format, present, &body);
-    store(call, paths, format, &options, &make).await
+    patch::check_options(kind, &call, &options)?;
+    let mut writer = writer(&call, options.dry_run, &options.field_manager);
+    writer.applied = kind == patch::PatchKind::Apply;
+    let (resource, name) = (&call.resource, &call.info.name);
+    let make = |parent: &Value| {
+        if kind == patch::PatchKind::Apply {
+            let config = applied_to_parent(format, paths, resource, parent, &body)?;
+            return Manager::new(resource, &writer, Part::Main, "scale").apply(Some(parent), &config, options.force);
+        }
+        let scale = patch::apply_to(kind, format, &scale_of(parent, paths), &body)?;
+        with_replicas(parent, paths, &scale, resource, name)
+    };
+    store(&call, paths, format, &writer, &make).await
 }
 
-/// Changes the parent's replica count to what `make` turns its present scale into.
+/// What an applied scale says of the parent: it owns the replica count there, so that whoever else owns it is asked.
+fn applied_to_parent(
+    format: &Format,
+    paths: &ScalePaths,
+    resource: &Resource,
+    parent: &Value,
+    body: &[u8],
+) -> Result<Value> {
+    let (scale, _) = codec::decode_applied(format, body)?;
+    let given = scale.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    if given != format.api_version() {
+        return Err(Error::bad_request(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {given}, expected: {}",
+            format.api_version()
+        )));
+    }
+    let mut config = json!({ "metadata": { "name": meta::name(parent) } });
+    resource.format.stamp(&mut config);
+    if resource.namespaced {
+        meta::set(&mut config, "namespace", meta::namespace(parent).into());
+    }
+    if let Some(replicas) = scale.pointer("/spec/replicas") {
+        refuse_negative(replicas, meta::name(parent))?;
+        set_path(&mut config, &paths.spec_replicas, replicas.clone());
+    }
+    Ok(config)
+}
+
+/// The parent with the replica count of a scale that was made from it.
+fn with_replicas(parent: &Value, paths: &ScalePaths, scale: &Value, resource: &Resource, name: &str) -> Result<Value> {
+    let mut parent = parent.clone();
+    let version = meta::resource_version(scale);
+    if !version.is_empty() && version != meta::resource_version(&parent) {
+        return Err(resource.modified(name));
+    }
+    let replicas = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
+    refuse_negative(&replicas, name)?;
+    set_path(&mut parent, &paths.spec_replicas, replicas);
+    Ok(parent)
+}
+
+fn refuse_negative(replicas: &Value, name: &str) -> Result<()> {
+    if replicas.as_i64().is_none_or(|r| r >= 0) {
+        return Ok(());
+    }
+    let path = api_types::Path::new("spec").child("replicas");
+    let error = api_types::FieldError::invalid(&path, replicas, "must be greater than or equal to 0");
+    Err(Error::invalid("autoscaling", "Scale", name, &[error]))
+}
+
+/// Changes the parent to what `make` turns it into; answers its scale.
 async fn store(
-    call: Call,
+    call: &Call,
     paths: &ScalePaths,
     format: &Format,
-    options: &WriteOptions,
+    writer: &Writer,
     make: &(dyn Fn(&Value) -> Result<Value> + Send + Sync),
 ) -> Result<Response<Body>> {
     let accepted = respond::negotiate(call.request.headers(), &call.query, true)?;
-    let writer = writer(&call, options.dry_run, &options.field_manager);
-    let (resource, name, namespace) = (&call.resource, call.info.name.as_str(), object_namespace(&call));
-    let make_parent: crate::registry::Make<'_> = Box::new(|old: Option<&Value>| {
-        let mut parent = old.cloned().ok_or_else(|| resource.not_found(name))?;
-        let scale = make(&scale_of(&parent, paths))?;
-        let version = meta::resource_version(&scale);
-        if !version.is_empty() && version != meta::resource_version(&parent) {
-            return Err(resource.modified(name));
-        }
-        let replicas = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
-        if replicas.as_i64().is_some_and(|r| r < 0) {
-            let path = api_types::Path::new("spec").child("replicas");
-            let error = api_types::FieldError::invalid(&path, &replicas, "must be greater than or equal to 0");
-            return Err(Error::invalid("autoscaling", "Scale", name, &[error]));
-        }
-        set_path(&mut parent, &paths.spec_replicas, replicas);
-        Ok(parent)
-    });
+    let (resource, name, namespace) = (&call.resource, call.info.name.as_str(), object_namespace(call));
+    let make_parent: crate::registry::Make<'_> =
+        Box::new(|old: Option<&Value>| make(old.ok_or_else(|| resource.not_found(name))?));
     let change = Change {
         part: Part::Main,
         subresource: "scale",
@@ -86,7 +134,7 @@ async fn store(
         keeps_owners: false,
         create: Create::Never,
     };
-    let outcome = call.core.registry.update(resource, namespace, name, &change, &writer).await?;
+    let outcome = call.core.registry.update(resource, namespace, name, &change, writer).await?;
     let scale = scale_of(&outcome.object, paths);
     respond::object(StatusCode::OK, resource, format, &accepted, &call.query, &scale)
 }

@@ -21,8 +21,11 @@ fn validate(lease: &Field, errors: &mut Errors) {
         errors.invalid(&duration, "must be greater than 0");
     }
     crate::checks::non_negative(&spec.get("leaseTransitions"), errors);
-    let strategy = spec.get("strategy");
-    if strategy.exists() && spec.str_of("preferredHolder").is_empty() && strategy.str().is_empty() {
-        errors.invalid(&strategy, "must not be empty");
+    let (strategy, preferred) = (spec.get("strategy"), spec.get("preferredHolder"));
+    if strategy.exists() {
+        super::strategy(&strategy, errors);
+    }
+    if !preferred.str().is_empty() && strategy.str().is_empty() {
+        errors.forbidden(&preferred, "may only be specified if `strategy` is defined");
     }
 }

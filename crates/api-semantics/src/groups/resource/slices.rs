@@ -32,21 +32,26 @@ pub(super) fn validate(spec: &Field, errors: &mut Errors) {
 
 fn pool(pool: &Field, errors: &mut Errors) {
     let (name, count, generation) = (pool.get("name"), pool.get("resourceSliceCount"), pool.get("generation"));
-    if name.len() > 253 {
-        errors.too_long(&name, 253);
-    }
-    if name.str().is_empty() {
-        errors.required(&name, "");
-    } else {
-        for part in name.str().split('/') {
-            for message in names::dns1123_subdomain(part) {
-                errors.invalid_as(&name, part, message);
-            }
-        }
-    }
+    pool_name(&name, errors);
     crate::checks::positive(&count, errors);
     if generation.int_or_zero() < 0 {
         errors.invalid(&generation, "must be greater than or equal to zero");
+    }
+}
+
+/// Subdomains, joined by slashes.
+pub(super) fn pool_name(name: &Field, errors: &mut Errors) {
+    if name.len() > 253 {
+        errors.too_long(name, 253);
+    }
+    if name.str().is_empty() {
+        errors.required(name, "");
+        return;
+    }
+    for part in name.str().split('/') {
+        for message in names::dns1123_subdomain(part) {
+            errors.invalid_as(name, part, message);
+        }
     }
 }
 
