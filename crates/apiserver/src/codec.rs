@@ -158,12 +158,6 @@ pub fn decode_applied(format: &Format, body: &[u8]) -> Result<Value> {
     Ok(doc.to_value())
 }
 
-/// YAML as JSON text.
-pub fn yaml_to_json(body: &[u8]) -> Result<Vec<u8>> {
-    let doc = yaml::parse(body).map_err(|e| Error::bad_request(e.0))?;
-    Ok(doc.to_value().to_string().into_bytes())
-}
-
 /// `DeleteOptions`, in whichever group's version the client names them.
 pub fn decode_delete_options(codec: Codec, body: &[u8]) -> Result<Value> {
     let schema = meta_schema("DeleteOptions")?;

@@ -73,7 +73,7 @@ fn applied_to_parent(
     parent: &Value,
     body: &[u8],
 ) -> Result<Value> {
-    let (scale, _) = codec::decode_applied(format, body)?;
+    let scale = codec::decode_applied(format, body)?;
     let given = scale.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
     if given != format.api_version() {
         return Err(Error::bad_request(format!(
