@@ -189,3 +189,41 @@ fn namespace() -> Type {
         Type::object("kubernetes.NamespaceStatus", [("conditions", Type::list(condition)), ("phase", Type::String)]);
     Type::object("kubernetes.Namespace", [("metadata", metadata), ("spec", spec), ("status", status)])
 }
+
+/// A field's name as an identifier of CEL; none for names that can't be one.
+pub fn field_name(name: &str) -> Option<String> {
+    const RESERVED: [&str; 21] = [
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ];
+    if RESERVED.contains(&name) {
+        return Some(format!("__{name}__"));
+    }
+    let escaped = name
+        .replace("__", "__underscores__")
+        .replace('.', "__dot__")
+        .replace('-', "__dash__")
+        .replace('/', "__slash__");
+    let good = escaped.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && escaped.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    good.then_some(escaped)
+}

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use kube_cel::{Key, List, ListKind, ObjectType, Sizes, Type, Value as Cel};
 use serde_json::Value;
 
+use crate::cel::field_name;
+
 /// The largest request, in bytes.
 const MAX_REQUEST: u64 = 3 * 1024 * 1024;
 
@@ -88,7 +90,7 @@ fn object(schema: &Value, root: bool) -> Declared {
         if required(name) && property.get("default").is_none() {
             min_bytes += name.len() as u64 + field.min_bytes + 4;
         }
-        if let Some(name) = escaped(name) {
+        if let Some(name) = field_name(name) {
             fields.insert(name, field);
         }
     }
@@ -150,7 +152,7 @@ pub(crate) fn value(json: &Value, schema: &Value, root: bool) -> Cel {
                     "metadata" if root => metadata(field),
                     _ => inner(field, schema["properties"].get(name)?),
                 };
-                Some((Key::String(escaped(name)?.into()), made))
+                Some((Key::String(field_name(name)?.into()), made))
             });
             Cel::Map(Arc::new(known.collect()))
         }
@@ -184,42 +186,4 @@ fn list_kind(schema: &Value) -> ListKind {
         }
         _ => ListKind::Atomic,
     }
-}
-
-/// A field's name as an identifier of CEL; none for names that can't be one.
-fn escaped(name: &str) -> Option<String> {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    if RESERVED.contains(&name) {
-        return Some(format!("__{name}__"));
-    }
-    let escaped = name
-        .replace("__", "__underscores__")
-        .replace('.', "__dot__")
-        .replace('-', "__dash__")
-        .replace('/', "__slash__");
-    let good = escaped.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && escaped.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    good.then_some(escaped)
 }

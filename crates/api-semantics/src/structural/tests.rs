@@ -105,3 +105,63 @@ fn rules_decide() {
         ["spec: Invalid value: \"object\": failed rule: !oldSelf.hasValue() || oldSelf.value().min <= self.min"]
     );
 }
+
+fn compiled(spec: Value) -> CustomSchema {
+    CustomSchema::new(&json!({"type": "object", "properties": {"spec": spec}}), false)
+}
+
+fn told(schema: &CustomSchema, new: &Value, old: Option<&Value>) -> Vec<String> {
+    schema.validate(new, old).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn rules_see_typed_values() {
+    let schema = compiled(json!({"type": "object",
+        "properties": {
+            "at": {"type": "string", "format": "date-time"},
+            "for": {"type": "string", "format": "duration"},
+            "tags": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "port": {"x-kubernetes-int-or-string": true},
+            "a-b": {"type": "number"}},
+        "x-kubernetes-validations": [
+            {"rule": "self.at.getFullYear() == 2024 && self.__for__ == duration('1h')"},
+            {"rule": "self.tags == ['b', 'a'] && self.a__dash__b < 1.5"},
+            {"rule": "type(self.port) == int ? self.port < 5 : self.port == 'http'"}]}));
+    let object =
+        json!({"spec": {"at": "2024-01-02T03:04:05Z", "for": "1h", "tags": ["a", "b"], "port": "http", "a-b": 1}});
+    assert_eq!(told(&schema, &object, None), Vec::<String>::new());
+}
+
+#[test]
+fn what_stays_as_it_was_is_not_looked_at_again() {
+    let schema = compiled(json!({"type": "object", "properties": {
+        "size": {"type": "integer", "maximum": 10, "x-kubernetes-validations": [{"rule": "self < 5"}]},
+        "parts": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
+            "items": {"type": "object", "properties": {"id": {"type": "string"}, "n": {"type": "integer", "maximum": 3}}}}}}));
+    let object = |size: i64, n: i64, other: i64| json!({"spec": {"size": size, "parts": [{"id": "a", "n": n}, {"id": "b", "n": other}]}});
+    assert_eq!(told(&schema, &object(7, 9, 1), None).len(), 1, "rules wait for the shape");
+    assert_eq!(told(&schema, &object(7, 9, 2), Some(&object(7, 9, 1))), Vec::<String>::new());
+    assert_eq!(
+        told(&schema, &object(8, 9, 1), Some(&object(7, 9, 1))),
+        ["spec.size: Invalid value: \"integer\": failed rule: self < 5"]
+    );
+    let changed = told(&schema, &object(7, 9, 8), Some(&object(7, 9, 1)));
+    assert_eq!(
+        changed,
+        ["spec.parts[1].n: Invalid value: 8: spec.parts[1].n in body should be less than or equal to 3"]
+    );
+}
+
+#[test]
+fn rules_have_a_budget() {
+    let schema =
+        compiled(json!({"type": "object", "properties": {"n": {"type": "array", "items": {"type": "integer"}}},
+        "x-kubernetes-validations": [{"rule": "self.n.all(a, self.n.all(b, self.n.all(c, a + b + c >= 0)))"}]}));
+    let object = json!({"spec": {"n": vec![1; 100]}});
+    let found = told(&schema, &object, None);
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].contains("no further validation rules will be run due to call cost exceeds limit for rule"),
+        "{found:?}"
+    );
+}

@@ -23,6 +23,7 @@ mod nodeipam;
 mod nodelifecycle;
 mod nodettl;
 mod podgc;
+mod policy_status;
 mod protection;
 mod replicaset;
 mod replicationcontroller;
@@ -172,13 +173,18 @@ pub static ALL: &[Controller] = &[
         ephemeralvolume::start,
     ),
     controller("service-cidr-controller", "service-cidr-controller", "service-cidrs-controller", servicecidr::start),
+    controller(
+        "validatingadmissionpolicy-status-controller",
+        "validatingadmissionpolicy-status-controller",
+        "validatingadmissionpolicy-status-controller",
+        policy_status::start,
+    ),
 ];
 
 /// Upstream's controllers that do not work here yet; `*` passes over them, naming one is refused.
 pub const MISSING: &[&str] = &[
     "horizontal-pod-autoscaler-controller",
     "legacy-serviceaccount-token-cleaner-controller",
-    "validatingadmissionpolicy-status-controller",
     "device-taint-eviction-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "persistentvolume-attach-detach-controller",

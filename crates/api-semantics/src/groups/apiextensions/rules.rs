@@ -206,3 +206,63 @@ fn follow<'v>(path: &str, schema: &'v Value) -> Result<&'v Value, String> {
     }
     Ok(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(schema: Value) -> Vec<String> {
+        let mut errors = Errors::default();
+        validate(&Field::root(&schema), &mut errors);
+        errors.into_vec().iter().map(ToString::to_string).collect()
+    }
+
+    fn with(rule: Value) -> Vec<String> {
+        let items = json!({"type": "string"});
+        told(json!({"type": "object", "properties": {
+            "size": {"type": "integer"}, "tags": {"type": "array", "items": items}},
+            "x-kubernetes-validations": [rule]}))
+    }
+
+    #[test]
+    fn rules_are_checked() {
+        assert_eq!(
+            with(json!({"rule": "self.size < 9", "messageExpression": "'x'", "fieldPath": ".size"})),
+            Vec::<String>::new()
+        );
+        let one = |rule: Value, wanted: &str| {
+            let found = with(rule);
+            assert!(found.len() == 1 && found[0].contains(wanted), "{found:?}");
+        };
+        one(json!({"rule": "self.nope"}), "undefined field 'nope'");
+        one(json!({"rule": "self.size"}), "cel expression must evaluate to a bool");
+        one(json!({"rule": "true", "messageExpression": "1"}), "messageExpression must evaluate to a string");
+        one(
+            json!({"rule": "true", "fieldPath": ".nope"}),
+            "fieldPath must be a valid path: does not refer to a valid field",
+        );
+        one(json!({"rule": "true", "reason": "Nope"}), "Unsupported value");
+        one(json!({"rule": "true", "optionalOldSelf": true}), "if oldSelf is not used in rule");
+        one(json!({"rule": "true", "message": "a\nb"}), "message must not contain line breaks");
+    }
+
+    #[test]
+    fn costs_are_limited() {
+        let found = with(json!({"rule": "self.tags.all(a, self.tags.all(b, a == b))"}));
+        assert!(found[0].contains("estimated rule cost exceeds budget by factor of more than 100x"), "{found:?}");
+        assert!(found.iter().any(|f| f.contains("for entire OpenAPIv3 schema exceeds budget")), "{found:?}");
+    }
+
+    #[test]
+    fn the_past_of_lists_without_keys_is_unknown() {
+        let schema = json!({"type": "object", "properties": {"list": {"type": "array", "maxItems": 5,
+            "items": {"type": "integer", "x-kubernetes-validations": [{"rule": "self >= oldSelf"}]}}}});
+        let found = told(schema);
+        assert!(
+            found[0].contains("oldSelf cannot be used on the uncorrelatable portion of the schema within"),
+            "{found:?}"
+        );
+    }
+}
