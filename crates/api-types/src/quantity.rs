@@ -290,7 +290,8 @@ impl fmt::Display for Quantity {
         if self.nanos == 0 {
             return f.write_str("0");
         }
-        if self.format == Format::BinarySi && self.nanos.abs() >= 1024 * NANO {
+        // Small amounts and fractions of a unit lose nothing in decimal form.
+        if self.format == Format::BinarySi && self.nanos.abs() >= 1024 * NANO && self.nanos % NANO == 0 {
             return self.fmt_binary(f);
         }
         self.fmt_decimal(f)
@@ -299,7 +300,7 @@ impl fmt::Display for Quantity {
 
 impl Quantity {
     fn fmt_binary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut value = divide_up(self.nanos, NANO);
+        let mut value = self.nanos / NANO;
         let mut power = 0;
         while value % 1024 == 0 && power < BINARY.len() {
             value /= 1024;
@@ -369,6 +370,7 @@ mod tests {
             ("1024Ei", "9223372036854775807"),
             ("123456789123456789123456789", "9223372036854775807"),
             (".5", "500m"),
+            (".54Ti", "593736278999040m"),
             ("5.", "5"),
             ("+3", "3"),
             ("1e1000000", "9223372036854775807"),

@@ -80,7 +80,9 @@ impl Emitter<'_> {
                     if index > 0 || !inline {
                         self.spaces(indent);
                     }
-                    self.out.extend(scalar_text(key, indent).as_bytes());
+                    // A key is on one line.
+                    let key = if key.contains('\n') { double_quoted(key) } else { scalar_text(key, indent) };
+                    self.out.extend(key.as_bytes());
                     self.out.push(b':');
                     self.after_key(entry, indent);
                 }
@@ -139,18 +141,23 @@ impl Emitter<'_> {
 /// A string as a plain, single-quoted, double-quoted or literal block scalar.
 fn scalar_text(text: &str, indent: usize) -> String {
     if text.contains('\n')
-        && text.chars().all(|c| c == '\n' || c == '\t' || !c.is_control())
+        && text.chars().all(|c| c == '\n' || c == '\t' || !is_special(c))
         && !text.starts_with([' ', '\n'])
     {
         return literal(text, indent);
     }
-    if text.chars().any(|c| c.is_control() || c == '\u{feff}') {
+    if text.chars().any(is_special) {
         return double_quoted(text);
     }
     if resolves(text) {
         return format!("\"{text}\"");
     }
     if is_plain(text) { text.to_owned() } else { format!("'{}'", text.replace('\'', "''")) }
+}
+
+/// What can stand in quotes only: controls, the mark of byte order, and what YAML 1.1 takes for the end of a line.
+fn is_special(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}')
 }
 
 fn literal(text: &str, indent: usize) -> String {
@@ -183,7 +190,10 @@ fn double_quoted(text: &str) -> String {
             '\u{7}' => out.push_str("\\a"),
             '\u{8}' => out.push_str("\\b"),
             '\u{1b}' => out.push_str("\\e"),
-            c if c.is_control() || c == '\u{feff}' => out.push_str(&format!("\\x{:02X}", c as u32)),
+            '\u{2028}' => out.push_str("\\L"),
+            '\u{2029}' => out.push_str("\\P"),
+            '\u{feff}' => out.push_str("\\uFEFF"),
+            c if c.is_control() => out.push_str(&format!("\\x{:02X}", c as u32)),
             c => out.push(c),
         }
     }
@@ -265,6 +275,16 @@ fn is_plain(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_of_several_lines() {
+        for part in ["a\n  b: c", "a\u{2028}b", "a\u{2029}\nb", "a\u{feff}", "a\u{85}b\r"] {
+            let value = serde_json::json!({ part: part });
+            let mut text = Vec::new();
+            encode(&value, &mut text);
+            assert_eq!(parse(&text).unwrap().to_value(), value);
+        }
+    }
 
     #[test]
     fn keys_that_are_there_twice() {

@@ -232,7 +232,8 @@ fn scalar_message(message: &[u8], scalar: Scalar) -> Result<Value, DecodeError> 
         }
     }
     Ok(match scalar {
-        Scalar::Time | Scalar::MicroTime if first == 0 && second == 0 => Value::Null,
+        // The beginning of the epoch is a time; no time is written as nothing.
+        Scalar::Time | Scalar::MicroTime if message.is_empty() => Value::Null,
         Scalar::Time | Scalar::MicroTime => {
             let at =
                 jiff::Timestamp::new(first, second as i32).map_err(|_| DecodeError::Malformed("time out of range"))?;

@@ -10,3 +10,19 @@ pub use encode::{encode_envelope, encode_message, encode_object, encode_watch_ev
 
 /// What every enveloped object starts with.
 pub const MAGIC: &[u8; 4] = b"k8s\0";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_the_epoch_is_a_time() {
+        let schema = crate::schema::lookup("", "v1", "Pod").expect("Pod");
+        let pod =
+            json!({"metadata": {"name": "p", "creationTimestamp": "1970-01-01T00:00:00Z"}, "spec": {}, "status": {}});
+        let again = decode_message(&encode_message(&pod, &schema), &schema).expect("decodes");
+        assert_eq!(again["metadata"], pod["metadata"]);
+    }
+}
