@@ -87,15 +87,32 @@ fn compare(at: &str, theirs: &Value, ours: &Value, differences: &mut Vec<String>
     }
 }
 
-#[tokio::test]
-async fn documents_are_upstreams() {
-    let Some(golden) = golden() else { return };
-    let args = ["--service-cluster-ip-range=10.96.0.0/16", "--runtime-config=api/all=true"];
+/// A server in memory and an administrator's client; the token ends it.
+async fn server(runtime_config: &str) -> (Client, CancellationToken) {
+    let runtime_config = format!("--runtime-config={runtime_config}");
+    let args = ["--service-cluster-ip-range=10.96.0.0/16", &runtime_config];
     let flags = Flags::parse("kube-apiserver", options::FLAGS, args).expect("flags parse");
     let config = Config::from_flags(&flags).expect("flags are valid");
     let shutdown = CancellationToken::new();
     let api = run::build(&config, Arc::new(Embedded::in_memory()), shutdown.clone()).await.expect("the server starts");
-    let client = api.client_as(UserInfo::new("admin", &["system:masters"]));
+    (api.client_as(UserInfo::new("admin", &["system:masters"])), shutdown)
+}
+
+/// `api/discovery.json` is what a server publishes by default. `UPDATE_EXPECT=1` writes it anew.
+#[tokio::test]
+async fn the_published_api_is_written_down() {
+    let (client, shutdown) = server("").await;
+    let [core, groups] = [get(&client, "/api", AGGREGATED).await, get(&client, "/apis", AGGREGATED).await];
+    let both = serde_json::json!({ "/api": core, "/apis": groups });
+    let text = serde_json::to_string_pretty(&both).expect("JSON") + "\n";
+    expect_test::expect_file!["../../../api/discovery.json"].assert_eq(&text);
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn documents_are_upstreams() {
+    let Some(golden) = golden() else { return };
+    let (client, shutdown) = server("api/all=true").await;
     let mut differences = Vec::new();
     let documents =
         recorded(&golden.join("discovery"), ".json").into_iter().map(|(name, document)| match name.as_str() {
