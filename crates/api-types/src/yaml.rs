@@ -67,6 +67,9 @@ pub fn encode(value: &Value, out: &mut Vec<u8>) {
     Emitter { out }.block(value, 0, false);
 }
 
+/// Bytes of a key up to which it is written without the mark for complex keys, as Go's emitter does; parsers stop at 1,024.
+const LONGEST_SIMPLE_KEY: usize = 128;
+
 struct Emitter<'o> {
     out: &'o mut Vec<u8>,
 }
@@ -81,8 +84,15 @@ impl Emitter<'_> {
                         self.spaces(indent);
                     }
                     // A key is on one line.
-                    let key = if key.contains('\n') { double_quoted(key) } else { scalar_text(key, indent) };
-                    self.out.extend(key.as_bytes());
+                    let text = if key.contains('\n') { double_quoted(key) } else { scalar_text(key, indent) };
+                    if key.len() > LONGEST_SIMPLE_KEY {
+                        self.out.extend(b"? ");
+                        self.out.extend(text.as_bytes());
+                        self.out.push(b'\n');
+                        self.spaces(indent);
+                    } else {
+                        self.out.extend(text.as_bytes());
+                    }
                     self.out.push(b':');
                     self.after_key(entry, indent);
                 }
@@ -282,6 +292,18 @@ mod tests {
             let value = serde_json::json!({ part: part });
             let mut text = Vec::new();
             encode(&value, &mut text);
+            assert_eq!(parse(&text).unwrap().to_value(), value);
+        }
+    }
+
+    #[test]
+    fn keys_longer_than_a_simple_key_may_be() {
+        for length in [128, 129, 2_000] {
+            let key = "k".repeat(length);
+            let value = serde_json::json!({ "a": { &key: { "b": [1] }, "z": key } });
+            let mut text = Vec::new();
+            encode(&value, &mut text);
+            assert_eq!(text.windows(3).any(|w| w == b"? k"), length > 128);
             assert_eq!(parse(&text).unwrap().to_value(), value);
         }
     }
