@@ -14,7 +14,12 @@ use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
-use crate::{cache::PodInfo, framework::Write, queue::Waiting, scheduler::Change};
+use crate::{
+    cache::PodInfo,
+    framework::{Assumed, Planned, Write},
+    queue::Waiting,
+    scheduler::Change,
+};
 
 /// Requests under way at once.
 const AT_ONCE: usize = 64;
@@ -27,9 +32,9 @@ pub(crate) struct Bind {
     pub(crate) waiting: Waiting,
     pub(crate) node: String,
     /// What comes before the binding.
-    pub(crate) writes: Vec<Write>,
-    /// Volumes as they were before they were marked as taken.
-    pub(crate) restore: Vec<Arc<PersistentVolume>>,
+    pub(crate) writes: Vec<Planned>,
+    /// What other decisions see of the writes already.
+    pub(crate) assumed: Vec<Assumed>,
 }
 
 /// How a binding ended.
@@ -61,6 +66,8 @@ pub(crate) trait Writer: Send {
     fn bind(&self, bind: Bind);
     /// Tells the user, and evicts the victims.
     fn fail(&self, failure: Failure);
+    /// Tells that the pod is about to be bound to the node, where that takes a while.
+    fn nominate(&self, pod: &Arc<PodInfo>, node: &str);
 }
 
 /// Writes through the API server, in tasks of its own.
@@ -93,13 +100,17 @@ impl Binder {
     }
 
     async fn prepare_and_bind(&self, bind: &Bind) -> Result<(), BindError> {
-        for write in &bind.writes {
-            self.write(write).await.map_err(|error| bind_error("running PreBind plugin \"VolumeBinding\"", &error))?;
+        let pod = &bind.waiting.pod;
+        if !bind.writes.is_empty() {
+            self.write_nomination(pod, &bind.node).await;
         }
-        for write in &bind.writes {
+        for Planned { plugin, write } in &bind.writes {
+            let doing = || format!("running PreBind plugin {plugin:?}");
+            self.write(write).await.map_err(|error| bind_error(&doing(), &error))?;
+        }
+        for Planned { write, .. } in &bind.writes {
             self.wait_for_claim(write).await?;
         }
-        let pod = &bind.waiting.pod;
         let target =
             ObjectReference { kind: Some("Node".to_owned()), name: Some(bind.node.clone()), ..Default::default() };
         let mut binding = Binding { target, ..Default::default() };
@@ -194,6 +205,19 @@ impl Binder {
         }
     }
 
+    /// Others (an autoscaler) read the pod's nominated node; that it could not be written is no reason not to bind.
+    async fn write_nomination(&self, pod: &PodInfo, node: &str) {
+        let known = pod.pod.status.as_ref().and_then(|s| s.nominated_node_name.as_deref());
+        if known == Some(node) {
+            return;
+        }
+        let patch = json!({"metadata": {"uid": &*pod.uid}, "status": {"nominatedNodeName": node}});
+        let result = self.pods(pod).patch_status(pod.name(), &PatchParams::default(), &Patch::Strategic(&patch)).await;
+        if let Err(error) = result {
+            tracing::debug!(pod = %pod.key, %error, "could not write the nominated node");
+        }
+    }
+
     async fn evict(&self, pod: &PodInfo, victim: &PodInfo, node: &str) -> Result<(), kube::Error> {
         let scheduler =
             pod.spec().and_then(|s| s.scheduler_name.clone()).unwrap_or_else(|| "default-scheduler".to_owned());
@@ -250,6 +274,11 @@ impl Writer for Binder {
     fn fail(&self, failure: Failure) {
         let binder = self.clone();
         self.tasks.spawn(async move { binder.tell(failure).await });
+    }
+
+    fn nominate(&self, pod: &Arc<PodInfo>, node: &str) {
+        let (binder, pod, node) = (self.clone(), pod.clone(), node.to_owned());
+        self.tasks.spawn(async move { binder.write_nomination(&pod, &node).await });
     }
 }
 

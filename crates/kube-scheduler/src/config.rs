@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::framework::{ConfigError, Point};
+use crate::framework::{ConfigError, Point, Registry};
 
 /// A plugin named in a set.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -219,6 +219,8 @@ pub struct Config {
     pub initial_backoff: std::time::Duration,
     /// The longest wait of a pod after failed attempts.
     pub max_backoff: std::time::Duration,
+    /// The plugins that profiles can name.
+    pub registry: Registry,
 }
 
 impl Default for Config {
@@ -228,6 +230,7 @@ impl Default for Config {
             percentage_of_nodes_to_score: 0,
             initial_backoff: std::time::Duration::from_secs(1),
             max_backoff: std::time::Duration::from_secs(10),
+            registry: Registry::default(),
         }
     }
 }
@@ -269,6 +272,12 @@ impl KubeSchedulerConfiguration {
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(value("profiles", "two profiles have the same schedulerName"));
         }
-        Ok(Config { profiles, percentage_of_nodes_to_score: percentage, initial_backoff, max_backoff })
+        Ok(Config {
+            profiles,
+            percentage_of_nodes_to_score: percentage,
+            initial_backoff,
+            max_backoff,
+            registry: Registry::default(),
+        })
     }
 }

@@ -3,8 +3,8 @@
 use crate::{
     cache::{NodeInfo, PodInfo, Snapshot},
     framework::{
-        Context, CycleState, Diagnosis, Failed, FilterSet, Point, PostFilter, PreFilter, PreScore, Profile, Refusal,
-        Write,
+        Context, CycleState, Diagnosis, Failed, FilterSet, Planned, Point, PostFilter, PreFilter, PreScore, Profile,
+        Refusal,
     },
 };
 
@@ -27,7 +27,7 @@ pub struct Decision<'a> {
     /// Each plugin's weighted scores of the feasible nodes, in their order; empty where there was only one.
     pub scores: Vec<(&'static str, Vec<i64>)>,
     /// What must be written before the binding.
-    pub writes: Vec<Write>,
+    pub writes: Vec<Planned>,
 }
 
 /// Why there is no node.
@@ -47,6 +47,15 @@ pub enum Unschedulable {
 }
 
 impl Unschedulable {
+    /// A plugin's refusal of the node that was chosen; no other is looked for.
+    #[must_use]
+    pub fn after_decision(plugin: &'static str, slot: usize, refusal: Refusal) -> Self {
+        let mut diagnosis = Diagnosis { nodes: 1, ..Diagnosis::default() };
+        diagnosis.refusals.push((slot, refusal));
+        diagnosis.plugins.insert(plugin);
+        Unschedulable::Unfit { diagnosis: Box::new(diagnosis), preemption: None, clear_nomination: true }
+    }
+
     /// What the event and the condition say.
     #[must_use]
     pub fn message(&self) -> String {
@@ -82,23 +91,24 @@ pub fn schedule<'a>(
     let scores = score(profile, cx, &search.feasible);
     let feasible: Vec<&'a NodeInfo> = slots.into_iter().filter_map(|slot| snapshot.at(slot)).collect();
     let node = feasible[choose(feasible.len(), &scores, tie)];
+    let writes = reserve(profile, cx, &state, node)?;
+    Ok(Decision { node, evaluated, feasible, scores, writes })
+}
+
+/// What must be written for the pod to run on the node.
+fn reserve(
+    profile: &Profile,
+    cx: Context<'_>,
+    state: &CycleState,
+    node: &NodeInfo,
+) -> Result<Vec<Planned>, Unschedulable> {
     let mut writes = Vec::new();
     for enabled in profile.at(Point::Reserve) {
-        match enabled.plugin.reserve(cx, &state, node) {
-            Ok(more) => writes.extend(more),
-            Err(refusal) => {
-                let mut diagnosis = Diagnosis { nodes: snapshot.len(), ..Diagnosis::default() };
-                diagnosis.refusals.push((node.slot, refusal));
-                diagnosis.plugins.insert(enabled.name);
-                return Err(Unschedulable::Unfit {
-                    diagnosis: Box::new(diagnosis),
-                    preemption: None,
-                    clear_nomination: false,
-                });
-            }
-        }
+        let planned = enabled.plugin.reserve(cx, state, node);
+        let planned = planned.map_err(|refusal| Unschedulable::after_decision(enabled.name, node.slot, refusal))?;
+        writes.extend(planned.into_iter().map(|write| Planned { plugin: enabled.name, write }));
     }
-    Ok(Decision { node, evaluated, feasible, scores, writes })
+    Ok(writes)
 }
 
 /// The index of a node with the highest total.

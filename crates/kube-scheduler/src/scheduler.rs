@@ -3,6 +3,8 @@
 //! One task owns all state, so that a decision sees the cluster at one moment. Between two attempts every change that has
 //! arrived is taken in.
 
+mod place;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -19,7 +21,7 @@ use crate::{
     binder::{Bind, Failure, Outcome, Writer},
     cache::{Cache, PodInfo, catalog::Catalog},
     config::Config,
-    framework::{ClusterEvent, ConfigError, Point, Profile, Write},
+    framework::{ClusterEvent, ConfigError, Point, Profile, WaitingPods},
     metrics::Metrics,
     queue::{Queue, Waiting},
     schedule::{Decision, Unschedulable, schedule},
@@ -47,6 +49,9 @@ pub(crate) struct Scheduler<W> {
     queue: Queue,
     /// On which node each nominated pod waits for room.
     nominations: HashMap<Arc<str>, String>,
+    /// Pods that have a node and wait for the word of plugins, and the bindings that follow it.
+    permits: WaitingPods,
+    parked: BTreeMap<Arc<str>, Bind>,
     /// Where the last search among many nodes ended.
     start: usize,
     writer: W,
@@ -57,7 +62,7 @@ impl<W: Writer> Scheduler<W> {
     pub(crate) fn new(config: &Config, writer: W) -> Result<Self, ConfigError> {
         let mut profiles = BTreeMap::new();
         for profile in &config.profiles {
-            let made = Profile::new(profile, config.percentage_of_nodes_to_score)?;
+            let made = Profile::of(profile, config.percentage_of_nodes_to_score, &config.registry)?;
             profiles.insert(profile.scheduler_name.clone(), Arc::new(made));
         }
         Ok(Scheduler {
@@ -65,6 +70,8 @@ impl<W: Writer> Scheduler<W> {
             cache: Cache::default(),
             queue: Queue::new(config.initial_backoff, config.max_backoff),
             nominations: HashMap::new(),
+            permits: WaitingPods::default(),
+            parked: BTreeMap::new(),
             start: 0,
             writer,
             metrics: Metrics::shared(),
@@ -78,6 +85,7 @@ impl<W: Writer> Scheduler<W> {
                 self.take_in(change);
             }
             self.queue.flush(Instant::now());
+            self.expire_permits();
             if let Some(waiting) = self.queue.pop() {
                 self.attempt(waiting);
                 // The binder and the watches share the thread.
@@ -85,7 +93,7 @@ impl<W: Writer> Scheduler<W> {
                 continue;
             }
             self.metrics.pending(self.queue.counts());
-            let next = self.queue.next_flush();
+            let next = self.queue.next_flush().into_iter().chain(self.permits.next_deadline()).min();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
@@ -124,6 +132,7 @@ impl<W: Writer> Scheduler<W> {
         if info.node_name().is_some() {
             self.queue.remove(&info.key);
             self.unnominate(&info.key);
+            self.unpark(&info.uid);
             match self.cache.set_pod(info.clone()) {
                 None => self.announce(&ClusterEvent::AssignedPodAdded(info)),
                 Some(before) if concerns_others(&before, &info) => {
@@ -162,6 +171,7 @@ impl<W: Writer> Scheduler<W> {
         let key = pods::key(pod);
         self.queue.remove(&key);
         self.unnominate(&key);
+        self.unpark(pod.metadata.uid.as_deref().unwrap_or_default());
         if let Some(info) = self.cache.remove_pod(&key) {
             self.announce(&ClusterEvent::AssignedPodDeleted(info));
         }
@@ -226,34 +236,11 @@ impl<W: Writer> Scheduler<W> {
             Ok(Decision { node, evaluated, feasible, writes, .. }) => {
                 let (node, feasible) = (node.name().to_owned(), feasible.len());
                 tracing::debug!(pod = %pod.key, node, evaluated, feasible, "found a node");
-                self.bind(waiting, node, writes);
+                self.place(&profile, waiting, node, writes);
             }
             Err(why) => self.refuse(waiting, why),
         }
         self.metrics.attempt(&profile.scheduler_name, scheduled, started.elapsed());
-    }
-
-    fn bind(&mut self, waiting: Waiting, node: String, writes: Vec<Write>) {
-        let pod = waiting.pod.clone();
-        self.cache.assume(Arc::new(pod.assigned_to(&node)), &node);
-        self.unnominate(&pod.key);
-        let restore = self.claim_volumes(&writes);
-        self.writer.bind(Bind { waiting, node, writes, restore });
-    }
-
-    /// Marks the volumes that the binder will bind as taken, and keeps what they were.
-    fn claim_volumes(&mut self, writes: &[Write]) -> Vec<Arc<api_types::k8s_openapi::api::core::v1::PersistentVolume>> {
-        let mut before = Vec::new();
-        for write in writes {
-            let Write::BindVolume { claim, volume } = write else { continue };
-            let Some(known) = self.cache.snapshot.catalog.volumes.get_mut(volume) else { continue };
-            before.push(known.clone());
-            let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
-            let reference = Arc::make_mut(known).spec.get_or_insert_default().claim_ref.get_or_insert_default();
-            reference.namespace = Some(namespace.to_owned());
-            reference.name = Some(name.to_owned());
-        }
-        before
     }
 
     fn refuse(&mut self, waiting: Waiting, why: Unschedulable) {
@@ -268,7 +255,7 @@ impl<W: Writer> Scheduler<W> {
             if let Some(preemption) = preemption {
                 self.nominate(pod.clone(), preemption.node.clone());
                 failure.nominate = Some(preemption.node);
-                failure.victims = preemption.victims;
+                failure.victims = self.send_waiting_victims_back(preemption.victims);
             } else if clear_nomination {
                 self.unnominate(&pod.key);
                 failure.nominate = Some(String::new());
@@ -280,15 +267,19 @@ impl<W: Writer> Scheduler<W> {
 
     fn bound(&mut self, outcome: Outcome) {
         let Outcome { bind, error } = outcome;
-        let Some(error) = error else { return };
+        let profile = self.profile_of(&bind.waiting.pod.pod).cloned();
+        let Some(error) = error else {
+            for enabled in profile.iter().flat_map(|profile| profile.at(Point::PostBind)) {
+                enabled.plugin.post_bind(&bind.waiting.pod, &bind.node);
+            }
+            return;
+        };
         let key = bind.waiting.pod.key.clone();
         let was_assumed = self.cache.is_assumed(&key) && self.cache.is_placed(&bind.waiting.pod);
         if was_assumed {
             self.cache.forget(&key);
         }
-        for volume in bind.restore {
-            self.cache.snapshot.catalog.volumes.insert(volume.metadata.name.clone().unwrap_or_default(), volume);
-        }
+        self.unreserve(&bind.waiting.pod, &bind.node, bind.assumed);
         // A pod that was deleted or bound meanwhile is no longer ours to try.
         if !was_assumed || error.is_gone {
             return;

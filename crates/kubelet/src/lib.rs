@@ -26,7 +26,6 @@ pub mod runtime;
 mod server;
 mod spec;
 mod status;
-mod text;
 mod upkeep;
 mod volumes;
 

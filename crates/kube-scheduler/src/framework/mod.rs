@@ -5,8 +5,10 @@
 //! lives in the filter or scorer that it hands out. What later points need goes through [`CycleState`]. Plugins get no client: whatever must be written is
 //! returned as data, and written by the binder.
 
+mod permit;
 mod profile;
 mod refusal;
+mod write;
 
 use std::{
     any::Any,
@@ -17,8 +19,12 @@ use std::{
 
 use api_types::k8s_openapi::api::core::v1::{Node, Pod};
 
-pub use profile::{ConfigError, Profile};
+pub(crate) use permit::End;
+pub use permit::{Permit, Verdicts, WaitingPod, WaitingPods};
+pub use profile::{ConfigError, Profile, Registry};
 pub use refusal::{Code, Diagnosis, Refusal};
+pub(crate) use write::Assumed;
+pub use write::{Planned, Write};
 
 use crate::cache::{NodeInfo, PodInfo, Snapshot};
 
@@ -232,32 +238,28 @@ pub trait Plugin: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// Whether the pod, which has its node and what it reserved, may be bound; and what the plugin has to say of pods that it made
+    /// wait earlier.
+    fn permit(&self, _cx: Context<'_>, _node: &str, _waiting: &WaitingPods) -> (Permit, Verdicts) {
+        (Permit::Allow, Verdicts::default())
+    }
+
+    /// Hears that the pod is not going to its node after all. What [`Self::reserve`] returned is taken back without it.
+    fn unreserve(&self, _pod: &PodInfo, _node: &str, _waiting: &WaitingPods) -> Verdicts {
+        Verdicts::default()
+    }
+
+    /// Hears that the pod was bound.
+    fn post_bind(&self, _pod: &PodInfo, _node: &str) {}
+
     /// Whether the event may let a pod fit that this plugin refused.
     fn hint(&self, _pod: &PodInfo, _event: &ClusterEvent) -> bool {
         true
     }
 }
 
-/// Something the binder writes before the binding, and waits for.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Write {
-    /// Binds a claim to a volume: the claim's key, the volume's name.
-    BindVolume {
-        /// `namespace/name` of the claim.
-        claim: String,
-        /// The volume.
-        volume: String,
-    },
-    /// Asks for a volume that the node can reach.
-    SelectNode {
-        /// `namespace/name` of the claim.
-        claim: String,
-        /// The node.
-        node: String,
-    },
-}
-
 /// One line of the table of plugins.
+#[derive(Debug)]
 pub struct Descriptor {
     /// Upstream's name of it.
     pub name: &'static str,

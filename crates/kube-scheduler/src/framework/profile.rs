@@ -45,6 +45,25 @@ pub enum ConfigError {
     },
 }
 
+/// The plugins that profiles can name: Kubernetes' own, and those that a scheduler built on this library adds.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    more: Vec<&'static Descriptor>,
+}
+
+impl Registry {
+    /// Adds a plugin. It is asked where a profile enables it.
+    #[must_use]
+    pub fn with(mut self, plugin: &'static Descriptor) -> Self {
+        self.more.push(plugin);
+        self
+    }
+
+    fn find(&self, name: &str) -> Option<&'static Descriptor> {
+        plugins::find(name).or_else(|| self.more.iter().copied().find(|d| d.name == name))
+    }
+}
+
 /// A plugin in a profile.
 #[derive(Clone)]
 pub struct Enabled {
@@ -66,17 +85,29 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Makes the profile.
+    /// Makes the profile of Kubernetes' own plugins.
     ///
     /// # Errors
     /// Where the configuration names an unknown plugin or gives one wrong arguments.
     pub fn new(config: &ProfileConfig, percentage_of_nodes_to_score: i64) -> Result<Self, ConfigError> {
+        Profile::of(config, percentage_of_nodes_to_score, &Registry::default())
+    }
+
+    /// Makes the profile of any registered plugins.
+    ///
+    /// # Errors
+    /// Where the configuration names an unknown plugin, gives one wrong arguments, or leaves a point empty that needs a plugin.
+    pub fn of(
+        config: &ProfileConfig,
+        percentage_of_nodes_to_score: i64,
+        registry: &Registry,
+    ) -> Result<Self, ConfigError> {
         let mut made: BTreeMap<&'static str, Arc<dyn Plugin>> = BTreeMap::new();
         let mut points = BTreeMap::new();
-        check_names(&config.plugins)?;
+        check_names(&config.plugins, registry)?;
         for (point, field, set) in config.plugins.by_point() {
             let mut enabled = Vec::new();
-            for (descriptor, weight) in resolve(&config.plugins.multi_point, set, point, field)? {
+            for (descriptor, weight) in resolve(registry, &config.plugins.multi_point, set, point, field)? {
                 let plugin = match made.get(descriptor.name) {
                     Some(plugin) => plugin.clone(),
                     None => {
@@ -90,6 +121,7 @@ impl Profile {
             }
             points.insert(point, enabled);
         }
+        check_counts(config, &points)?;
         let percentage = config.percentage_of_nodes_to_score.unwrap_or(percentage_of_nodes_to_score);
         Ok(Profile { scheduler_name: config.scheduler_name.clone(), percentage_of_nodes_to_score: percentage, points })
     }
@@ -99,10 +131,9 @@ impl Profile {
     /// # Errors
     /// Where one cannot.
     pub fn check(config: &crate::config::Config) -> Result<(), ConfigError> {
-        config
-            .profiles
-            .iter()
-            .try_for_each(|profile| Profile::new(profile, config.percentage_of_nodes_to_score).map(drop))
+        config.profiles.iter().try_for_each(|profile| {
+            Profile::of(profile, config.percentage_of_nodes_to_score, &config.registry).map(drop)
+        })
     }
 
     /// The plugins that are asked at a point, in order.
@@ -118,8 +149,21 @@ impl Profile {
     }
 }
 
-fn check_names(config: &Plugins) -> Result<(), ConfigError> {
-    let known = |name: &str| name == "*" || plugins::find(name).is_some();
+/// Pods must be sorted, by one plugin, and bound.
+fn check_counts(config: &ProfileConfig, points: &BTreeMap<Point, Vec<Enabled>>) -> Result<(), ConfigError> {
+    let count = |point| points.get(&point).map_or(0, Vec::len);
+    let name = &config.scheduler_name;
+    let message = match (count(Point::QueueSort), count(Point::Bind)) {
+        (0, _) => format!("at least one queue sort plugin is needed for profile with scheduler name {name:?}"),
+        (2.., _) => format!("only one queue sort plugin required for profile with scheduler name {name:?}"),
+        (_, 0) => format!("at least one bind plugin is needed for profile with scheduler name {name:?}"),
+        _ => return Ok(()),
+    };
+    Err(ConfigError::Value { at: "profiles".to_owned(), message })
+}
+
+fn check_names(config: &Plugins, registry: &Registry) -> Result<(), ConfigError> {
+    let known = |name: &str| name == "*" || registry.find(name).is_some();
     let sets =
         config.by_point().into_iter().map(|(_, field, set)| (field, set)).chain([("multiPoint", &config.multi_point)]);
     for (field, set) in sets {
@@ -134,6 +178,7 @@ fn check_names(config: &Plugins) -> Result<(), ConfigError> {
 /// The plugins of a point: those that the point names itself with their weights, then the defaults and `multiPoint` ones that are not disabled.
 /// An explicitly enabled default keeps the default's place.
 fn resolve(
+    registry: &Registry,
     multi: &PluginSet,
     own: &PluginSet,
     point: Point,
@@ -149,7 +194,7 @@ fn resolve(
     let extra = multi
         .enabled
         .iter()
-        .filter_map(|p| plugins::find(&p.name).map(|d| (d, p.weight.filter(|w| *w > 0).unwrap_or(d.weight))));
+        .filter_map(|p| registry.find(&p.name).map(|d| (d, p.weight.filter(|w| *w > 0).unwrap_or(d.weight))));
     let mut general = defaults;
     for (descriptor, weight) in extra {
         match general.iter_mut().find(|(d, _)| d.name == descriptor.name) {
@@ -166,7 +211,7 @@ fn resolve(
         }
     }
     for plugin in own_left {
-        let Some(descriptor) = plugins::find(&plugin.name).filter(|d| d.points.contains(&point)) else {
+        let Some(descriptor) = registry.find(&plugin.name).filter(|d| d.points.contains(&point)) else {
             return Err(ConfigError::NotAtPoint { at: format!("plugins.{field}"), name: plugin.name.clone() });
         };
         resolved.push((descriptor, plugin.weight.filter(|w| *w > 0).unwrap_or(descriptor.weight)));

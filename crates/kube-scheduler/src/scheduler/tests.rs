@@ -6,11 +6,14 @@ use serde_json::{Value, json};
 use super::*;
 use crate::binder::BindError;
 
+mod permit;
+
 /// Keeps what would be written.
 #[derive(Clone, Default)]
 struct Kept {
     binds: Arc<Mutex<Vec<Bind>>>,
     failures: Arc<Mutex<Vec<Failure>>>,
+    nominations: Arc<Mutex<Vec<String>>>,
 }
 
 impl Writer for Kept {
@@ -19,6 +22,9 @@ impl Writer for Kept {
     }
     fn fail(&self, failure: Failure) {
         self.failures.lock().push(failure);
+    }
+    fn nominate(&self, pod: &Arc<PodInfo>, node: &str) {
+        self.nominations.lock().push(format!("{}->{node}", pod.name()));
     }
 }
 
@@ -29,8 +35,12 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Fixture::with(&Config::default())
+    }
+
+    fn with(config: &Config) -> Self {
         let kept = Kept::default();
-        Fixture { scheduler: Scheduler::new(&Config::default(), kept.clone()).unwrap(), kept }
+        Fixture { scheduler: Scheduler::new(config, kept.clone()).unwrap(), kept }
     }
 
     fn add_node(&mut self, name: &str, cpu: &str) {

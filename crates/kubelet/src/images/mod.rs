@@ -137,8 +137,8 @@ impl Images {
                 self.last_errors.lock().remove(&key);
                 let message = format!(
                     "Successfully pulled image {wanted:?} in {} ({} including waiting). Image size: {} bytes.",
-                    crate::text::duration(alone.elapsed()),
-                    crate::text::duration(started.elapsed()),
+                    component_base::duration::format_duration(alone.elapsed()),
+                    component_base::duration::format_duration(started.elapsed()),
                     found.size
                 );
                 self.events.container(pod, &container.name, Normal, "Pulled", &message);

@@ -10,7 +10,6 @@ use crate::spec::env::{self, Sources};
 use crate::spec::fields::Addresses;
 use crate::spec::{container as spec_container, sandbox, security, service_env};
 use crate::status::containers::StartFailure;
-use crate::text;
 use crate::volumes::{VolumePaths, mounts};
 use api_types::k8s_openapi::api::core::v1::{Container, Pod};
 use component_base::clock;
@@ -58,7 +57,7 @@ fn crash_backoff(agent: &Agent, place: &Place<'_>, container: &Container) -> Res
         let long = pod.long_name();
         let event = format!("Back-off restarting failed container {} in pod {long}", container.name);
         agent.events.container(pod, &container.name, Warning, "BackOff", &event);
-        let delay = text::duration(delay);
+        let delay = component_base::duration::format_duration(delay);
         let message = format!("back-off {delay} restarting failed container={} pod={long}", container.name);
         return Err(failure("CrashLoopBackOff", message));
     }

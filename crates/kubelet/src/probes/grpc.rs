@@ -30,7 +30,7 @@ fn status_name(status: i32) -> &'static str {
 
 pub(super) async fn probe(host: &str, port: u16, service: &str, timeout: Duration) -> Outcome {
     let address = address(host, port);
-    let limit = crate::text::duration(timeout);
+    let limit = component_base::duration::format_duration(timeout);
     let endpoint = match Endpoint::from_shared(format!("http://{address}")) {
         Ok(endpoint) => endpoint.connect_timeout(timeout),
         Err(error) => return Outcome::Broken(error.to_string()),

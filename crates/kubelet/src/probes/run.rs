@@ -110,9 +110,10 @@ async fn exec(runtime: &dyn Runtime, id: &str, command: Vec<String>, timeout: Du
             let output = [answer.stdout, answer.stderr].concat();
             Outcome::Failure(String::from_utf8_lossy(&output).into_owned())
         }
-        Err(error) if error.is_timeout() => {
-            Outcome::Failure(format!("command timed out: {shown} timed out after {}", crate::text::duration(timeout)))
-        }
+        Err(error) if error.is_timeout() => Outcome::Failure(format!(
+            "command timed out: {shown} timed out after {}",
+            component_base::duration::format_duration(timeout)
+        )),
         Err(error) => Outcome::Broken(error.to_string()),
     }
 }

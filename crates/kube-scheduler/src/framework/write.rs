@@ -1,0 +1,76 @@
+//! What plugins want written before a binding, and what decisions assume of it until the watch shows it.
+
+use std::sync::Arc;
+
+use api_types::k8s_openapi::api::core::v1::PersistentVolume;
+
+use crate::cache::catalog::Catalog;
+
+/// Something the binder writes before the binding, and waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// Binds a claim to a volume: the claim's key, the volume's name.
+    BindVolume {
+        /// `namespace/name` of the claim.
+        claim: String,
+        /// The volume.
+        volume: String,
+    },
+    /// Asks for a volume that the node can reach.
+    SelectNode {
+        /// `namespace/name` of the claim.
+        claim: String,
+        /// The node.
+        node: String,
+    },
+}
+
+/// A write, and the plugin that wants it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// The plugin's name.
+    pub plugin: &'static str,
+    /// What to write.
+    pub write: Write,
+}
+
+/// A change of the catalog that runs ahead of the API server.
+#[derive(Debug)]
+pub(crate) enum Assumed {
+    /// A volume that is taken: as it was, and as it is assumed to be.
+    Volume(Arc<PersistentVolume>, Arc<PersistentVolume>),
+}
+
+impl Write {
+    /// Makes other decisions see what will be written.
+    pub(crate) fn assume(&self, catalog: &mut Catalog) -> Option<Assumed> {
+        match self {
+            Write::BindVolume { claim, volume } => {
+                let before = catalog.volumes.get(volume)?.clone();
+                let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
+                let mut taken = (*before).clone();
+                let reference = taken.spec.get_or_insert_default().claim_ref.get_or_insert_default();
+                reference.namespace = Some(namespace.to_owned());
+                reference.name = Some(name.to_owned());
+                let taken = Arc::new(taken);
+                catalog.volumes.insert(volume.clone(), taken.clone());
+                Some(Assumed::Volume(before, taken))
+            }
+            Write::SelectNode { .. } => None,
+        }
+    }
+}
+
+impl Assumed {
+    /// Takes the assumption back, unless the watch has told better since.
+    pub(crate) fn undo(self, catalog: &mut Catalog) {
+        match self {
+            Assumed::Volume(before, assumed) => {
+                let name = before.metadata.name.clone().unwrap_or_default();
+                if catalog.volumes.get(&name).is_some_and(|now| Arc::ptr_eq(now, &assumed)) {
+                    catalog.volumes.insert(name, before);
+                }
+            }
+        }
+    }
+}
