@@ -1,10 +1,13 @@
 //! The decision: which node, or why none. A pure function of the snapshot, the pod, and the choice among equals.
 
 use crate::{
-    cache::{NodeInfo, PodInfo, Snapshot},
+    cache::{
+        NodeInfo, PodInfo, Snapshot,
+        evaluations::{self, Refused},
+    },
     framework::{
-        Context, CycleState, Diagnosis, Failed, FilterSet, Planned, Point, PostFilter, PreFilter, PreScore, Profile,
-        Refusal,
+        Context, CycleState, Diagnosis, Failed, FilterSet, NodeScorer, Planned, Point, PostFilter, PreFilter, PreScore,
+        Profile, Refusal, Signature,
     },
 };
 
@@ -159,10 +162,11 @@ fn search<'a>(profile: &'a Profile, cx: Context<'a>, state: &mut CycleState, sta
             search.diagnosis.plugins.extend(narrowing);
             let nodes: Vec<_> = names.iter().filter_map(|name| cx.snapshot.node(name)).collect();
             for node in nodes {
-                search.look_at(cx, node);
+                let verdict = search.filters.check_with_nominated(cx, node);
+                search.note(node, verdict);
             }
         }
-        None => search.look_around(cx, wanted(profile, cx.snapshot.len()), start),
+        None => search.look_around(profile, cx, start),
     }
     search
 }
@@ -181,7 +185,7 @@ fn wanted(profile: &Profile, nodes: usize) -> usize {
 
 impl<'a> Search<'a> {
     /// Tries nodes round the order, from where the last search ended. A nominated node is tried first, and alone will do.
-    fn look_around(&mut self, cx: Context<'a>, wanted: usize, start: &mut usize) {
+    fn look_around(&mut self, profile: &Profile, cx: Context<'a>, start: &mut usize) {
         let nominated = cx.pod.pod.status.as_ref().and_then(|s| s.nominated_node_name.as_deref());
         if let Some(node) = nominated.and_then(|name| cx.snapshot.node(name))
             && self.filters.check_with_nominated(cx, node).is_ok()
@@ -191,20 +195,31 @@ impl<'a> Search<'a> {
             return;
         }
         let nodes = cx.snapshot.len();
+        let wanted = wanted(profile, nodes);
+        let mut signature = Signature::new(profile.number);
+        let signed = self.filters.sign(&mut signature);
+        let mut evaluations = cx.snapshot.evaluations.lock();
+        let mut kept = evaluations.verdicts(&signature);
         for step in 0..nodes {
             if self.feasible.len() >= wanted {
                 break;
             }
-            if let Some(node) = cx.snapshot.nth((*start + step) % nodes) {
-                self.look_at(cx, node);
-            }
+            let Some(node) = cx.snapshot.nth((*start + step) % nodes) else { continue };
+            let filters = &self.filters;
+            let verdict = match &mut kept {
+                Some(kept) if !cx.snapshot.is_nominated(node) => kept
+                    .get(node.slot, cx.snapshot.generation(node.slot), || filters.check_part(0..signed, node))
+                    .and_then(|()| filters.check_part(signed..filters.len(), node)),
+                _ => filters.check_with_nominated(cx, node),
+            };
+            self.note(node, verdict);
         }
         *start = (*start + self.evaluated) % nodes;
     }
 
-    fn look_at(&mut self, cx: Context<'a>, node: &'a NodeInfo) {
+    fn note(&mut self, node: &'a NodeInfo, verdict: Result<(), Refused>) {
         self.evaluated += 1;
-        match self.filters.check_with_nominated(cx, node) {
+        match verdict {
             Ok(()) => self.feasible.push(node),
             Err((plugin, refusal)) => {
                 self.diagnosis.plugins.insert(plugin);
@@ -243,10 +258,33 @@ fn score(profile: &Profile, cx: Context<'_>, feasible: &[&NodeInfo]) -> Vec<(&'s
     }
     for enabled in profile.at(Point::Score) {
         let PreScore::Score(scorer) = enabled.plugin.pre_score(cx, feasible) else { continue };
-        let mut scores: Vec<i64> = feasible.iter().map(|node| scorer.score(node)).collect();
+        let mut scores = raw_scores(profile, enabled.name, cx, scorer.as_ref(), feasible);
         scorer.normalize(&mut scores, feasible);
         scores.iter_mut().for_each(|score| *score *= enabled.weight);
         all.push((enabled.name, scores));
     }
     all
+}
+
+/// The raw scores of the nodes; those that hold for every pod of the kind are taken from what is kept.
+fn raw_scores(
+    profile: &Profile,
+    plugin: &'static str,
+    cx: Context<'_>,
+    scorer: &dyn NodeScorer,
+    feasible: &[&NodeInfo],
+) -> Vec<i64> {
+    let mut signature = Signature::new(profile.number);
+    signature.add(plugin);
+    let mut evaluations = cx.snapshot.evaluations.lock();
+    let kept = if scorer.sign(&mut signature) { evaluations.scores(&signature) } else { None };
+    match kept {
+        None => feasible.iter().map(|node| scorer.score(node)).collect(),
+        Some(kept) => {
+            let raw = |node: &&NodeInfo| {
+                evaluations::score(kept, node.slot, cx.snapshot.generation(node.slot), || scorer.score(node))
+            };
+            feasible.iter().map(raw).collect()
+        }
+    }
 }

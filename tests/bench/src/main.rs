@@ -1,6 +1,8 @@
-//! Measures components: `bench scheduler` decides in process, `bench api` loads a running API server.
+//! Measures components: `bench scheduler` decides in process or runs the scheduler's binary, `bench api` loads a running API server.
 
+mod account;
 mod api;
+mod connection;
 mod scheduler;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -12,7 +14,13 @@ fn main() -> anyhow::Result<()> {
         .subcommand(api_command())
         .get_matches();
     match matches.subcommand() {
-        Some(("scheduler", m)) => scheduler::run(text(m, "workload"), count(m, "nodes"), count(m, "pods")),
+        Some(("scheduler", m)) if m.get_flag("list") => {
+            scheduler::names().iter().for_each(|name| println!("{name}"));
+            Ok(())
+        }
+        Some(("scheduler", m)) => {
+            scheduler::run(text(m, "workload"), count(m, "nodes"), count(m, "pods"), live(m).as_ref())
+        }
         Some(("api", m)) => api::run(api::Wish {
             server: text(m, "server").to_owned(),
             ca: text(m, "ca-file").into(),
@@ -40,13 +48,38 @@ fn number(name: &'static str, default: &'static str) -> Arg {
 }
 
 fn scheduler_command() -> Command {
-    let workload =
-        Arg::new("workload").long("workload").default_value("all").help("all, or one of the names that a run prints");
+    let live = |name: &'static str, help: &'static str| Arg::new(name).long(name).requires("scheduler").help(help);
     Command::new("scheduler")
-        .about("Decisions of the scheduler, without an API server")
-        .arg(workload)
+        .about("Decisions of the scheduler alone; with --scheduler its binary against an empty API server")
+        .arg(Arg::new("list").long("list").action(ArgAction::SetTrue).help("only print the names of the workloads"))
+        .arg(Arg::new("workload").long("workload").default_value("all").help("one of the names, or all"))
         .arg(number("nodes", "5000"))
         .arg(number("pods", "2000"))
+        .arg(
+            Arg::new("scheduler")
+                .long("scheduler")
+                .requires_all(["server", "ca-file", "token", "kubeconfig", "cert-dir"])
+                .help("the binary to run"),
+        )
+        .arg(live("kubeconfig", "of the scheduler"))
+        .arg(live("cert-dir", "for the certificate of the scheduler's port"))
+        .arg(live("server", "https://host:port of the API server"))
+        .arg(live("ca-file", "certificates to trust"))
+        .arg(live("token", "bearer token of an administrator"))
+        .arg(number("port", "18659").help("for the scheduler's metrics"))
+}
+
+fn live(matches: &ArgMatches) -> Option<scheduler::Wish> {
+    let scheduler = matches.get_one::<String>("scheduler")?.into();
+    Some(scheduler::Wish {
+        scheduler,
+        kubeconfig: text(matches, "kubeconfig").into(),
+        cert_dir: text(matches, "cert-dir").into(),
+        server: text(matches, "server").to_owned(),
+        ca: text(matches, "ca-file").into(),
+        token: text(matches, "token").to_owned(),
+        port: count(matches, "port"),
+    })
 }
 
 fn api_command() -> Command {

@@ -1,6 +1,7 @@
 //! The scheduler's view of the cluster: what the API server confirmed, and what was decided and is on its way there.
 
 pub mod catalog;
+pub(crate) mod evaluations;
 mod groups;
 mod node_info;
 mod pod_info;

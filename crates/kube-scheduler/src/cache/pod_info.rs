@@ -16,7 +16,7 @@ use component_helpers::{
 use super::resources::Resources;
 
 /// A pod and what was computed from it. Never changes: an updated pod gets a new one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PodInfo {
     /// The object.
     pub pod: Arc<Pod>,
@@ -31,9 +31,11 @@ pub struct PodInfo {
     /// Ports of the node that it occupies.
     pub host_ports: Vec<HostPort>,
     /// Its terms towards other pods, where it has any.
-    pub affinity: Option<Box<Affinity>>,
+    pub affinity: Option<Arc<Affinity>>,
     /// Its priority.
     pub priority: i32,
+    /// Where it was sent, as long as the object does not say so.
+    sent_to: Option<Arc<str>>,
 }
 
 /// A pod's terms towards other pods.
@@ -90,6 +92,7 @@ impl PodInfo {
             host_ports: ports::host_ports(&pod),
             affinity: affinity(&pod),
             priority: pods::priority(&pod),
+            sent_to: None,
             pod,
         }
     }
@@ -97,9 +100,7 @@ impl PodInfo {
     /// The same pod as it looks once it runs on `node`.
     #[must_use]
     pub fn assigned_to(&self, node: &str) -> Self {
-        let mut pod = (*self.pod).clone();
-        pod.spec.get_or_insert_default().node_name = Some(node.to_owned());
-        PodInfo::new(Arc::new(pod))
+        PodInfo { sent_to: Some(node.into()), ..self.clone() }
     }
 
     /// The pod's namespace.
@@ -126,10 +127,10 @@ impl PodInfo {
         self.pod.spec.as_ref()
     }
 
-    /// The node the pod is bound to.
+    /// The node the pod is bound to, or was sent to.
     #[must_use]
     pub fn node_name(&self) -> Option<&str> {
-        pods::node_name(&self.pod)
+        self.sent_to.as_deref().or_else(|| pods::node_name(&self.pod))
     }
 
     /// Whether the pod is being deleted.
@@ -151,7 +152,7 @@ impl PodInfo {
     }
 }
 
-fn affinity(pod: &Pod) -> Option<Box<Affinity>> {
+fn affinity(pod: &Pod) -> Option<Arc<Affinity>> {
     let affinity = pod.spec.as_ref()?.affinity.as_ref()?;
     let term = |t: &PodAffinityTerm| parse_term(t, pod);
     let weighted = |t: &WeightedPodAffinityTerm| (i64::from(t.weight), parse_term(&t.pod_affinity_term, pod));
@@ -172,7 +173,7 @@ fn affinity(pod: &Pod) -> Option<Box<Affinity>> {
         && terms.required_anti.is_empty()
         && terms.preferred.is_empty()
         && terms.preferred_anti.is_empty();
-    (!none).then(|| Box::new(terms))
+    (!none).then(|| Arc::new(terms))
 }
 
 fn parse_term(term: &PodAffinityTerm, pod: &Pod) -> Arc<Term> {

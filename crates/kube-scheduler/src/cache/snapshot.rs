@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::{
     catalog::Catalog,
+    evaluations::Evaluations,
     groups::{Group, Groups, HeldTerms, Meaning},
     node_info::NodeInfo,
     pod_info::{PodInfo, Term},
@@ -39,6 +40,11 @@ pub struct Snapshot {
     groups: Mutex<Groups>,
     /// By label; made on first use and kept up to date since.
     columns: Mutex<HashMap<String, Arc<Column>>>,
+    /// By slot: changes whenever the node or the pods on it do, and never comes again. Zero: never used.
+    generations: Vec<u32>,
+    changes: u32,
+    /// What was found out about nodes in their present generation: it does not show in decisions.
+    pub(crate) evaluations: Mutex<Evaluations>,
     /// Pods that wait for room on a node, by its name.
     pub nominated: BTreeMap<String, Vec<Arc<PodInfo>>>,
     /// All other objects.
@@ -80,6 +86,32 @@ impl Snapshot {
     #[must_use]
     pub fn at(&self, slot: usize) -> Option<&NodeInfo> {
         self.slots.get(slot)?.as_ref()
+    }
+
+    /// Tells the states of the node in the slot apart.
+    #[must_use]
+    pub fn generation(&self, slot: usize) -> u32 {
+        self.generations.get(slot).copied().unwrap_or_default()
+    }
+
+    /// Whether some pod waits for room on the node.
+    #[must_use]
+    pub fn is_nominated(&self, node: &NodeInfo) -> bool {
+        !self.nominated.is_empty() && self.nominated.contains_key(node.name())
+    }
+
+    fn touch(&mut self, slot: usize) {
+        self.changes = self.changes.wrapping_add(1);
+        if self.changes == 0 {
+            // Begun anew: nothing that was kept under the old numbers may be taken for new.
+            *self.evaluations.get_mut() = Evaluations::default();
+            self.generations.iter_mut().for_each(|generation| *generation = 1);
+            self.changes = 2;
+        }
+        if self.generations.len() <= slot {
+            self.generations.resize(slot + 1, 0);
+        }
+        self.generations[slot] = self.changes;
     }
 
     /// How many of the meant pods are on each node.
@@ -146,6 +178,7 @@ impl Snapshot {
         };
         self.count_images(at, true);
         self.label_node(at);
+        self.touch(at);
     }
 
     fn place_node(&mut self, name: String, node: Arc<Node>) -> usize {
@@ -171,6 +204,7 @@ impl Snapshot {
         self.by_name.remove(name);
         self.count_images(at, false);
         self.slots[at] = None;
+        self.touch(at);
         self.label_node(at);
         self.free.push(at);
         self.order_is_stale = true;
@@ -184,6 +218,7 @@ impl Snapshot {
         self.held.count(at, &pod, 1);
         self.groups.get_mut().count(at, &pod, 1);
         info.add_pod(pod);
+        self.touch(at);
         true
     }
 
@@ -193,6 +228,7 @@ impl Snapshot {
         let pod = self.slots[at].as_mut()?.remove_pod(key)?;
         self.held.count(at, &pod, -1);
         self.groups.get_mut().count(at, &pod, -1);
+        self.touch(at);
         Some(pod)
     }
 

@@ -8,12 +8,14 @@
 mod permit;
 mod profile;
 mod refusal;
+mod signature;
 mod write;
 
 use std::{
     any::Any,
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::Arc,
 };
 
@@ -23,6 +25,7 @@ pub(crate) use permit::End;
 pub use permit::{Permit, Verdicts, WaitingPod, WaitingPods};
 pub use profile::{ConfigError, Profile, Registry};
 pub use refusal::{Code, Diagnosis, Refusal};
+pub use signature::Signature;
 pub(crate) use write::Assumed;
 pub use write::{Planned, Write};
 
@@ -96,6 +99,12 @@ pub trait NodeFilter<'a>: Send + Sync {
     /// Says why it cannot.
     fn check(&self, node: &NodeInfo) -> Result<(), Refusal>;
 
+    /// Adds what of the pod the verdict depends on beside the node, pods on it included. False where it depends on more; a filter
+    /// that signs has nothing to count in [`Self::add_pod`].
+    fn sign(&self, _signature: &mut Signature) -> bool {
+        false
+    }
+
     /// Counts another pod as running on the node, as a dry run.
     fn add_pod(&mut self, _pod: &PodInfo, _node: &NodeInfo) {}
 
@@ -125,6 +134,11 @@ impl<'a> PreScore<'a> {
 pub trait NodeScorer: Send + Sync {
     /// The node's raw score.
     fn score(&self, node: &NodeInfo) -> i64;
+
+    /// Adds what of the pod the raw score depends on beside the node. False where it depends on more.
+    fn sign(&self, _signature: &mut Signature) -> bool {
+        false
+    }
 
     /// Brings the raw scores of `nodes` into 0..=[`MAX_SCORE`].
     fn normalize(&self, _scores: &mut [i64], _nodes: &[&NodeInfo]) {}
@@ -293,7 +307,47 @@ impl<'a> FilterSet<'a> {
     /// # Errors
     /// The name of the plugin that refused, and why.
     pub fn check(&self, node: &NodeInfo) -> Result<(), (&'static str, Refusal)> {
-        self.filters.iter().try_for_each(|(plugin, filter)| filter.check(node).map_err(|refusal| (*plugin, refusal)))
+        self.check_part(0..self.filters.len(), node)
+    }
+
+    /// Asks some of the filters, by their places.
+    ///
+    /// # Errors
+    /// The name of the plugin that refused, and why.
+    pub fn check_part(&self, part: Range<usize>, node: &NodeInfo) -> Result<(), (&'static str, Refusal)> {
+        let filters = &self.filters[part];
+        filters.iter().try_for_each(|(plugin, filter)| filter.check(node).map_err(|refusal| (*plugin, refusal)))
+    }
+
+    /// Whether no verdict depends on more than the pod and the node, so that dry runs elsewhere leave no trace in the filters.
+    #[must_use]
+    pub fn sees_nodes_alone(&self) -> bool {
+        self.sign(&mut Signature::default()) == self.len()
+    }
+
+    /// How many filters there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.filters.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
+    /// Signs for the filters before the first one whose verdict depends on more than the pod and the node; how many these are.
+    pub fn sign(&self, signature: &mut Signature) -> usize {
+        let mut signed = 0;
+        for (plugin, filter) in &self.filters {
+            signature.add(plugin);
+            if !filter.sign(signature) {
+                break;
+            }
+            signed += 1;
+        }
+        signed
     }
 
     /// Asks the filters as if the pods that wait for room on this node, and matter at least as much, ran there; and also without them.

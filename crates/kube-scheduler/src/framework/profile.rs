@@ -1,6 +1,12 @@
 //! A profile: the plugins that are asked at each point, made from a scheduler name's configuration.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use super::{Descriptor, Plugin, Point};
 use crate::{
@@ -77,6 +83,8 @@ pub struct Enabled {
 
 /// How one scheduler name's pods are placed.
 pub struct Profile {
+    /// Tells profiles of this process apart.
+    pub number: u64,
     /// The name that pods ask for in `spec.schedulerName`.
     pub scheduler_name: String,
     /// How many of the feasible nodes are scored, in percent; 0: fewer the more nodes there are.
@@ -123,7 +131,13 @@ impl Profile {
         }
         check_counts(config, &points)?;
         let percentage = config.percentage_of_nodes_to_score.unwrap_or(percentage_of_nodes_to_score);
-        Ok(Profile { scheduler_name: config.scheduler_name.clone(), percentage_of_nodes_to_score: percentage, points })
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        Ok(Profile {
+            number: MADE.fetch_add(1, Ordering::Relaxed),
+            scheduler_name: config.scheduler_name.clone(),
+            percentage_of_nodes_to_score: percentage,
+            points,
+        })
     }
 
     /// Whether every profile of the configuration can be made.

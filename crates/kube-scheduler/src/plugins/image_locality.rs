@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    cache::{NodeInfo, Snapshot},
+    cache::NodeInfo,
     framework::{Context, Descriptor, MAX_SCORE, NodeScorer, Plugin, Point, PreScore},
 };
 
@@ -17,17 +17,24 @@ const MAX_BYTES_PER_CONTAINER: i64 = 1000 * 1024 * 1024;
 
 struct ImageLocality;
 
-struct Scorer<'a> {
-    images: Vec<String>,
-    snapshot: &'a Snapshot,
+struct Scorer {
+    /// Images that some node has, with the part of the nodes that have them.
+    images: Vec<(String, f64)>,
+    /// What makes no further difference, in bytes.
+    most: i64,
 }
 
 impl Plugin for ImageLocality {
     fn pre_score<'a>(&'a self, cx: Context<'a>, _feasible: &[&'a NodeInfo]) -> PreScore<'a> {
         let containers =
             cx.pod.spec().into_iter().flat_map(|s| s.init_containers.iter().flatten().chain(&s.containers));
-        let images = containers.map(|c| normalized(c.image.as_deref().unwrap_or_default())).collect();
-        PreScore::score(Scorer { images, snapshot: cx.snapshot })
+        let names: Vec<String> = containers.map(|c| normalized(c.image.as_deref().unwrap_or_default())).collect();
+        let most = MAX_BYTES_PER_CONTAINER * names.len() as i64;
+        let spread = |name: String| {
+            let on = cx.snapshot.image_nodes(&name);
+            (on > 0).then(|| (name, on as f64 / cx.snapshot.len() as f64))
+        };
+        PreScore::score(Scorer { images: names.into_iter().filter_map(spread).collect(), most })
     }
 }
 
@@ -37,14 +44,11 @@ fn normalized(image: &str) -> String {
     if tagged { image.to_owned() } else { format!("{image}:latest") }
 }
 
-impl NodeScorer for Scorer<'_> {
+impl NodeScorer for Scorer {
     fn score(&self, node: &NodeInfo) -> i64 {
-        let nodes = self.snapshot.len() as f64;
-        let spread = |name: &str, size: i64| (size as f64 * (self.snapshot.image_nodes(name) as f64 / nodes)) as i64;
-        let sum: i64 =
-            self.images.iter().filter_map(|name| node.images.get(name).map(|size| spread(name, *size))).sum();
-        let most = MAX_BYTES_PER_CONTAINER * self.images.len() as i64;
-        MAX_SCORE * (sum.clamp(MIN_BYTES, most) - MIN_BYTES) / (most - MIN_BYTES)
+        let share = |(name, spread): &(String, f64)| node.images.get(name).map(|size| (*size as f64 * spread) as i64);
+        let sum: i64 = self.images.iter().filter_map(share).sum();
+        MAX_SCORE * (sum.clamp(MIN_BYTES, self.most) - MIN_BYTES) / (self.most - MIN_BYTES)
     }
 }
 

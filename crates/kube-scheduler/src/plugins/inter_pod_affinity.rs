@@ -62,6 +62,7 @@ struct Label {
     key: String,
     column: Arc<Column>,
     counts: Vec<i64>,
+    sum: i64,
     /// Whether any pod was counted, even if the counts cancel out.
     counted: bool,
 }
@@ -70,7 +71,13 @@ impl Places {
     fn label(&mut self, snapshot: &Snapshot, key: &str) -> &mut Label {
         let at = self.0.iter().position(|label| label.key == key).unwrap_or_else(|| {
             let column = snapshot.column(key);
-            self.0.push(Label { key: key.to_owned(), counts: vec![0; column.places()], counted: false, column });
+            self.0.push(Label {
+                key: key.to_owned(),
+                counts: vec![0; column.places()],
+                sum: 0,
+                counted: false,
+                column,
+            });
             self.0.len() - 1
         });
         &mut self.0[at]
@@ -81,12 +88,9 @@ impl Places {
         group.counts().for_each(|(slot, count)| label.add(slot, weight * count));
     }
 
-    fn get(&self, key: &str, node: &NodeInfo) -> i64 {
-        self.0.iter().find(|label| label.key == key).map_or(0, |label| label.on(node))
-    }
-
+    /// Whether no pod was counted; where no count is negative.
     fn is_empty(&self) -> bool {
-        self.0.iter().all(|label| label.counts.iter().all(|count| *count == 0))
+        self.0.iter().all(|label| label.sum == 0)
     }
 
     /// Whether the node lies in a place with a number above zero.
@@ -99,6 +103,7 @@ impl Label {
     fn add(&mut self, slot: usize, by: i64) {
         if let Some(place) = self.column.at(slot) {
             self.counts[place] += by;
+            self.sum += by;
             self.counted = true;
         }
     }
@@ -117,6 +122,8 @@ struct Filter<'a> {
     unwanted: Places,
     /// Places where a pod forbids this one.
     forbidden: Places,
+    /// Whether the pod is of the kind that it wants to be with.
+    wants_own_kind: bool,
 }
 
 fn all_match(terms: &[Arc<Term>], pod: &PodInfo, snapshot: &Snapshot) -> bool {
@@ -133,8 +140,13 @@ fn group(snapshot: &Snapshot, terms: &[Arc<Term>]) -> Arc<Group> {
 impl<'a> Filter<'a> {
     fn new(cx: Context<'a>) -> Self {
         let snapshot = cx.snapshot;
-        let mut filter =
-            Filter { cx, wanted: Places::default(), unwanted: Places::default(), forbidden: Places::default() };
+        let mut filter = Filter {
+            cx,
+            wanted: Places::default(),
+            unwanted: Places::default(),
+            forbidden: Places::default(),
+            wants_own_kind: all_match(cx.pod.required_affinity(), cx.pod, snapshot),
+        };
         let labels = snapshot.namespace_labels(cx.pod.namespace());
         for held in snapshot.held.required_anti.iter().filter(|held| held.term.matches(&cx.pod.pod, labels)) {
             let label = filter.forbidden.label(snapshot, &held.term.topology_key);
@@ -172,14 +184,13 @@ impl<'a> Filter<'a> {
 
     /// Whether the pods that the pod wants to be with are here; the first pod of a group that wants its own kind goes anywhere.
     fn is_with_wanted(&self, node: &NodeInfo) -> bool {
+        // There is a label for every required term.
         let mut there = true;
-        for term in self.cx.pod.required_affinity() {
-            if node.label(&term.topology_key).is_none() {
-                return false;
-            }
-            there &= self.wanted.get(&term.topology_key, node) > 0;
+        for label in &self.wanted.0 {
+            let Some(place) = label.column.of(node) else { return false };
+            there &= label.counts[place] > 0;
         }
-        there || (self.wanted.is_empty() && all_match(self.cx.pod.required_affinity(), self.cx.pod, self.cx.snapshot))
+        there || (self.wants_own_kind && self.wanted.is_empty())
     }
 }
 

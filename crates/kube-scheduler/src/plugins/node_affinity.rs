@@ -12,7 +12,7 @@ use crate::{
     cache::{NodeInfo, PodInfo},
     framework::{
         ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, NodeScorer, Plugin, Point, PreFilter,
-        PreScore, Refusal, normalize_by_highest,
+        PreScore, Refusal, Signature, normalize_by_highest,
     },
 };
 
@@ -113,6 +113,12 @@ impl<'a> NodeFilter<'a> for Filter<'a> {
         self.judge(&node.node)
     }
 
+    fn sign(&self, signature: &mut Signature) -> bool {
+        signature.add(self.spec.and_then(|spec| spec.node_selector.as_ref()));
+        signature.add(self.spec.and_then(node_affinity::required));
+        true
+    }
+
     fn boxed(&self) -> Box<dyn NodeFilter<'a> + 'a> {
         Box::new(self.clone())
     }
@@ -122,6 +128,11 @@ impl NodeScorer for Scorer<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
         let matching = self.0.iter().filter(|term| node_affinity::term_matches(&term.preference, &node.node));
         matching.map(|term| i64::from(term.weight)).sum()
+    }
+
+    fn sign(&self, signature: &mut Signature) -> bool {
+        signature.add(&self.0);
+        true
     }
 
     fn normalize(&self, scores: &mut [i64], _nodes: &[&NodeInfo]) {

@@ -4,7 +4,9 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     cache::NodeInfo,
-    framework::{ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, Plugin, Point, PreFilter, Refusal},
+    framework::{
+        ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, Plugin, Point, PreFilter, Refusal, Signature,
+    },
 };
 
 pub(super) const DESCRIPTOR: Descriptor =
@@ -31,6 +33,11 @@ impl Plugin for NodeName {
 impl<'a> NodeFilter<'a> for Filter<'a> {
     fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
         if node.name() == self.0 { Ok(()) } else { Err(REFUSAL) }
+    }
+
+    fn sign(&self, signature: &mut Signature) -> bool {
+        signature.add(self.0);
+        true
     }
 
     fn boxed(&self) -> Box<dyn NodeFilter<'a> + 'a> {

@@ -6,7 +6,9 @@ use component_helpers::ports::HostPort;
 
 use crate::{
     cache::{NodeInfo, PodInfo},
-    framework::{ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, Plugin, Point, PreFilter, Refusal},
+    framework::{
+        ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, Plugin, Point, PreFilter, Refusal, Signature,
+    },
 };
 
 pub(super) const DESCRIPTOR: Descriptor = Descriptor {
@@ -45,6 +47,11 @@ impl<'a> NodeFilter<'a> for Filter<'a> {
     fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
         let mut taken = node.pods.iter().flat_map(|p| &p.host_ports);
         if taken.any(|port| self.0.iter().any(|wanted| wanted.conflicts(port))) { Err(REFUSAL) } else { Ok(()) }
+    }
+
+    fn sign(&self, signature: &mut Signature) -> bool {
+        signature.add(self.0);
+        true
     }
 
     fn boxed(&self) -> Box<dyn NodeFilter<'a> + 'a> {

@@ -7,7 +7,9 @@ use component_helpers::{nodes, taints};
 
 use crate::{
     cache::{NodeInfo, PodInfo},
-    framework::{ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, Plugin, Point, PreFilter, Refusal},
+    framework::{
+        ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, Plugin, Point, PreFilter, Refusal, Signature,
+    },
 };
 
 pub(super) const DESCRIPTOR: Descriptor = Descriptor {
@@ -47,6 +49,10 @@ impl Plugin for NodeUnschedulable {
 impl<'a> NodeFilter<'a> for Filter {
     fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
         if nodes::is_unschedulable(&node.node) { Err(REFUSAL) } else { Ok(()) }
+    }
+
+    fn sign(&self, _signature: &mut Signature) -> bool {
+        true
     }
 
     fn boxed(&self) -> Box<dyn NodeFilter<'a> + 'a> {

@@ -9,7 +9,7 @@ use crate::{
     cache::{NodeInfo, PodInfo},
     framework::{
         ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, NodeScorer, Plugin, Point, PreFilter,
-        PreScore, Refusal, normalize_by_highest,
+        PreScore, Refusal, Signature, normalize_by_highest,
     },
 };
 
@@ -65,6 +65,11 @@ impl<'a> NodeFilter<'a> for Filter<'a> {
         if untolerated(node.taints(), self.0).is_some() { Err(REFUSAL) } else { Ok(()) }
     }
 
+    fn sign(&self, signature: &mut Signature) -> bool {
+        signature.add(self.0);
+        true
+    }
+
     fn boxed(&self) -> Box<dyn NodeFilter<'a> + 'a> {
         Box::new(self.clone())
     }
@@ -74,6 +79,11 @@ impl NodeScorer for Scorer<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
         let disliked = node.taints().iter().filter(|t| t.effect == taints::PREFER_NO_SCHEDULE);
         disliked.filter(|taint| !self.0.iter().any(|t| taints::tolerates(t, taint))).count() as i64
+    }
+
+    fn sign(&self, signature: &mut Signature) -> bool {
+        signature.add(&self.0);
+        true
     }
 
     fn normalize(&self, scores: &mut [i64], _nodes: &[&NodeInfo]) {

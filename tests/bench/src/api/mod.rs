@@ -3,8 +3,6 @@
 //! The phases are those of upstream's measured baseline. CPU is that of the server's processes alone, so that the load generator
 //! beside it does not blur the figure.
 
-mod account;
-mod connection;
 mod phases;
 
 use std::{
@@ -20,8 +18,10 @@ use anyhow::{Context as _, Result, ensure};
 use http_body_util::BodyExt as _;
 use tokio::{task::JoinSet, time::Instant};
 
-use account::Processes;
-use connection::{Connection, Target};
+use crate::{
+    account::Processes,
+    connection::{Connection, Target},
+};
 use phases::Phase;
 
 /// What to load, and how much.

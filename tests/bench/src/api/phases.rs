@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::connection::Call;
+use crate::connection::Call;
 
 const NAMESPACE: &str = "bench";
 /// Pods are spread over this many nodes and this many values of the label `group`.

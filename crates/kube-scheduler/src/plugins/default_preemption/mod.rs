@@ -101,8 +101,14 @@ impl DefaultPreemption {
         let share = nodes.len() * self.args.min_candidate_nodes_percentage / 100;
         let enough = share.max(self.args.min_candidate_nodes_absolute).min(nodes.len());
         let offset = rng::range(0..nodes.len() as u64) as usize;
-        for node in nodes.iter().cycle().skip(offset).take(nodes.len()) {
-            match victims(failed, node) {
+        // Filters that see nothing but the node need no dry run of their own: one copy serves for all nodes.
+        let sees_nodes_alone = failed.filters.sees_nodes_alone();
+        let mut filters = failed.filters.clone();
+        for (n, node) in nodes.iter().cycle().skip(offset).take(nodes.len()).enumerate() {
+            if n > 0 && !sees_nodes_alone {
+                filters = failed.filters.clone();
+            }
+            match victims(failed, &mut filters, node) {
                 Ok(candidate) => found.push(candidate),
                 Err(refusal) => {
                     diagnosis.refusals.push((node.slot, refusal));
@@ -132,13 +138,13 @@ fn ineligible(cx: Context<'_>, diagnosis: &Diagnosis) -> Option<&'static str> {
 }
 
 /// Who has to go from the node, so that the pod fits: all who may, less those who can stay after all.
-fn victims(failed: &Failed<'_, '_>, node: &NodeInfo) -> Result<Candidate, Refusal> {
+fn victims(failed: &Failed<'_, '_>, filters: &mut FilterSet<'_>, node: &NodeInfo) -> Result<Candidate, Refusal> {
     let cx = failed.cx;
     let mut potential: Vec<Arc<PodInfo>> = node.pods.iter().filter(|p| p.priority < cx.pod.priority).cloned().collect();
     if potential.is_empty() {
         return Err(Refusal::unresolvable("No preemption victims found for incoming pod"));
     }
-    let (mut filters, mut emptied) = (failed.filters.clone(), node.clone());
+    let mut emptied = node.clone();
     for pod in &potential {
         emptied.remove_pod(&pod.key);
         filters.remove_pod(pod, &emptied);
@@ -148,13 +154,13 @@ fn victims(failed: &Failed<'_, '_>, node: &NodeInfo) -> Result<Candidate, Refusa
     let (protected, free) = split_protected(&potential, cx.snapshot);
     let mut candidate = Candidate { node: node.name().to_owned(), victims: Vec::new(), violations: 0 };
     for pod in &protected {
-        if !reprieve(cx, &mut filters, &mut emptied, pod) {
+        if !reprieve(cx, filters, &mut emptied, pod) {
             candidate.violations += 1;
             candidate.victims.push(pod.clone());
         }
     }
     for pod in &free {
-        if !reprieve(cx, &mut filters, &mut emptied, pod) {
+        if !reprieve(cx, filters, &mut emptied, pod) {
             candidate.victims.push(pod.clone());
         }
     }

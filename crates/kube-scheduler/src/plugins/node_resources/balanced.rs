@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Weighted, cpu_and_memory, is_optional};
 use crate::{
     cache::{NodeInfo, PodInfo},
-    framework::{Context, Descriptor, MAX_SCORE, NodeScorer, Plugin, Point, PreScore},
+    framework::{Context, Descriptor, MAX_SCORE, NodeScorer, Plugin, Point, PreScore, Signature},
 };
 
 pub(in super::super) const DESCRIPTOR: Descriptor = Descriptor {
@@ -67,6 +67,11 @@ impl NodeScorer for Scorer<'_> {
     /// What the pod changes: 75 where the node stays as it is, 50 and 100 at the worst and the best.
     fn score(&self, node: &NodeInfo) -> i64 {
         (3 * MAX_SCORE / 2 + self.balance(node, 1) - self.balance(node, 0)) / 2
+    }
+
+    fn sign(&self, signature: &mut Signature) -> bool {
+        signature.add(&self.pod.requests);
+        true
     }
 }
 

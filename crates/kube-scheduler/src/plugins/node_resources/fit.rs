@@ -9,7 +9,7 @@ use crate::{
     cache::{NodeInfo, PodInfo, resources},
     framework::{
         ClusterEvent, Code, ConfigError, Context, CycleState, Descriptor, NodeFilter, NodeScorer, Plugin, Point,
-        PreFilter, PreScore, Refusal,
+        PreFilter, PreScore, Refusal, Signature,
     },
 };
 
@@ -126,6 +126,11 @@ impl<'a> NodeFilter<'a> for Filter<'a> {
         Err(Refusal { code, reasons: short.into_iter().map(|s| s.reason).collect() })
     }
 
+    fn sign(&self, signature: &mut Signature) -> bool {
+        signature.add(&self.pod.requests);
+        true
+    }
+
     fn boxed(&self) -> Box<dyn NodeFilter<'a> + 'a> {
         Box::new(self.clone())
     }
@@ -134,5 +139,10 @@ impl<'a> NodeFilter<'a> for Filter<'a> {
 impl NodeScorer for Scorer<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
         self.strategy.score(self.pod, node)
+    }
+
+    fn sign(&self, signature: &mut Signature) -> bool {
+        signature.add((&self.pod.requests, &self.pod.non_zero));
+        true
     }
 }

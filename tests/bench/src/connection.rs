@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 
 /// A server and the identity that is used with it.
 #[derive(Clone)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// `host:port`.
     authority: String,
     host: ServerName<'static>,
@@ -24,22 +24,22 @@ pub(super) struct Target {
 }
 
 /// A request, apart from the identity.
-pub(super) struct Call {
-    pub(super) method: Method,
-    pub(super) path: String,
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: String,
     /// Media type and bytes.
-    pub(super) body: Option<(&'static str, Vec<u8>)>,
+    pub(crate) body: Option<(&'static str, Vec<u8>)>,
 }
 
 impl Call {
-    pub(super) fn get(path: impl Into<String>) -> Self {
+    pub(crate) fn get(path: impl Into<String>) -> Self {
         Call { method: Method::GET, path: path.into(), body: None }
     }
 }
 
 impl Target {
     /// `url` is `https://host:port`; `ca` a file with the certificates to trust.
-    pub(super) fn new(url: &str, ca: &Path, token: &str) -> Result<Self> {
+    pub(crate) fn new(url: &str, ca: &Path, token: &str) -> Result<Self> {
         let authority = url.strip_prefix("https://").context("--server wants https://host:port")?.trim_end_matches('/');
         let (host, _) = authority.rsplit_once(':').context("--server wants a port")?;
         let mut roots = RootCertStore::empty();
@@ -55,7 +55,7 @@ impl Target {
         })
     }
 
-    pub(super) async fn connect(&self) -> Result<Connection> {
+    pub(crate) async fn connect(&self) -> Result<Connection> {
         let stream = TcpStream::connect(&self.authority).await.with_context(|| self.authority.clone())?;
         stream.set_nodelay(true)?;
         let stream = self.tls.connect(self.host.clone(), stream).await?;
@@ -66,7 +66,7 @@ impl Target {
     }
 }
 
-pub(super) struct Connection {
+pub(crate) struct Connection {
     target: Target,
     sender: http1::SendRequest<Full<Bytes>>,
     driver: tokio::task::JoinHandle<hyper::Result<()>>,
@@ -80,7 +80,7 @@ impl Drop for Connection {
 
 impl Connection {
     /// Sends the request and returns the answer's head; a status of 400 or more is an error with the answer's text.
-    pub(super) async fn send(&mut self, call: Call) -> Result<Response<Incoming>> {
+    pub(crate) async fn send(&mut self, call: Call) -> Result<Response<Incoming>> {
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(&call.path)
@@ -103,7 +103,7 @@ impl Connection {
     }
 
     /// Sends the request, reads the whole answer and returns its size in bytes.
-    pub(super) async fn exchange(&mut self, call: Call) -> Result<usize> {
+    pub(crate) async fn exchange(&mut self, call: Call) -> Result<usize> {
         let mut body = self.send(call).await?.into_body();
         let mut size = 0;
         while let Some(frame) = body.frame().await {
@@ -113,8 +113,16 @@ impl Connection {
     }
 
     /// Sends the request and returns the answer's JSON.
-    pub(super) async fn json(&mut self, call: Call) -> Result<serde_json::Value> {
-        let bytes = self.send(call).await?.into_body().collect().await?.to_bytes();
-        Ok(serde_json::from_slice(&bytes)?)
+    pub(crate) async fn json(&mut self, call: Call) -> Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&self.bytes(call).await?)?)
+    }
+
+    /// Sends the request and returns the answer's text.
+    pub(crate) async fn text(&mut self, call: Call) -> Result<String> {
+        Ok(String::from_utf8(self.bytes(call).await?.into())?)
+    }
+
+    async fn bytes(&mut self, call: Call) -> Result<Bytes> {
+        Ok(self.send(call).await?.into_body().collect().await?.to_bytes())
     }
 }

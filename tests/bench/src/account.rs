@@ -8,11 +8,11 @@ use anyhow::{Context as _, Result};
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The processes whose use is counted.
-pub(super) struct Processes(pub(super) Vec<u32>);
+pub(crate) struct Processes(pub(crate) Vec<u32>);
 
 impl Processes {
     /// User and system time of all of them so far, in seconds.
-    pub(super) fn cpu_seconds(&self) -> Result<f64> {
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
         let mut ticks = 0.0;
         for pid in &self.0 {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;
@@ -26,16 +26,16 @@ impl Processes {
     }
 
     /// Resident memory now, summed, in MiB.
-    pub(super) fn resident_mib(&self) -> Result<f64> {
+    pub(crate) fn resident_mib(&self) -> Result<f64> {
         self.status("VmRSS:")
     }
 
     /// The most that was resident since [`Processes::forget_peak`], in MiB.
-    pub(super) fn peak_mib(&self) -> Result<f64> {
+    pub(crate) fn peak_mib(&self) -> Result<f64> {
         self.status("VmHWM:")
     }
 
-    pub(super) fn forget_peak(&self) -> Result<()> {
+    pub(crate) fn forget_peak(&self) -> Result<()> {
         self.0.iter().try_for_each(|pid| Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?))
     }
 
