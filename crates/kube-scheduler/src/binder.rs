@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     cache::PodInfo,
+    extender::Extenders,
     framework::{Assumed, Planned, Write},
     queue::Waiting,
     scheduler::Change,
@@ -78,6 +79,7 @@ pub(crate) struct Binder {
     pub(crate) tasks: TaskTracker,
     pub(crate) outcomes: mpsc::UnboundedSender<Change>,
     pub(crate) room: Arc<Semaphore>,
+    pub(crate) extenders: Arc<Extenders>,
 }
 
 impl Binder {
@@ -86,8 +88,9 @@ impl Binder {
         recorder: EventRecorder,
         tasks: TaskTracker,
         outcomes: mpsc::UnboundedSender<Change>,
+        extenders: Arc<Extenders>,
     ) -> Self {
-        Binder { client, recorder, tasks, outcomes, room: Arc::new(Semaphore::new(AT_ONCE)) }
+        Binder { client, recorder, tasks, outcomes, room: Arc::new(Semaphore::new(AT_ONCE)), extenders }
     }
 
     fn pods(&self, pod: &PodInfo) -> Api<Pod> {
@@ -111,8 +114,17 @@ impl Binder {
         for Planned { write, .. } in &bind.writes {
             self.wait_for_claim(write).await?;
         }
+        let by_extender = self.extenders.bind(pod, &bind.node).await;
+        if by_extender.map_err(|message| BindError { message, is_gone: false })? {
+            return Ok(());
+        }
+        self.bind_to(pod, &bind.node).await
+    }
+
+    /// What DefaultBinder does.
+    async fn bind_to(&self, pod: &PodInfo, node: &str) -> Result<(), BindError> {
         let target =
-            ObjectReference { kind: Some("Node".to_owned()), name: Some(bind.node.clone()), ..Default::default() };
+            ObjectReference { kind: Some("Node".to_owned()), name: Some(node.to_owned()), ..Default::default() };
         let mut binding = Binding { target, ..Default::default() };
         binding.metadata.name = pod.pod.metadata.name.clone();
         binding.metadata.namespace = pod.pod.metadata.namespace.clone();

@@ -1,9 +1,14 @@
 //! `KubeSchedulerConfiguration` (v1), as far as it is acted on; fields that are not are refused by name.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::framework::{ConfigError, Point, Registry};
+use crate::{
+    extender::{self, ExtenderConfig, Extenders},
+    framework::{ConfigError, Point, Registry},
+};
 
 /// A plugin named in a set.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -120,6 +125,23 @@ impl Default for ProfileConfig {
 }
 
 impl ProfileConfig {
+    /// Makes NodeResourcesFit leave the resource to an extender.
+    fn ignore_resource(&mut self, name: &str) {
+        const FIT: &str = "NodeResourcesFit";
+        if !self.plugin_config.iter().any(|c| c.name == FIT) {
+            self.plugin_config.push(PluginConfig { name: FIT.to_owned(), args: Value::Null });
+        }
+        for plugin in self.plugin_config.iter_mut().filter(|c| c.name == FIT) {
+            if plugin.args.is_null() {
+                plugin.args = serde_json::json!({});
+            }
+            if let Some(args) = plugin.args.as_object_mut() {
+                let ignored = args.entry("ignoredResources").or_insert_with(|| serde_json::json!([]));
+                ignored.as_array_mut().into_iter().for_each(|list| list.push(name.into()));
+            }
+        }
+    }
+
     /// A plugin's arguments, `Null` where none are given.
     #[must_use]
     pub fn args(&self, plugin: &str) -> Value {
@@ -162,9 +184,9 @@ pub struct KubeSchedulerConfiguration {
     /// The profiles.
     #[serde(default)]
     pub profiles: Vec<ProfileConfig>,
-    /// Refused: extenders are not there yet.
+    /// Programs that take part in decisions.
     #[serde(default)]
-    pub extenders: Vec<Value>,
+    pub extenders: Vec<ExtenderConfig>,
     /// Accepted: plugins write through the binder in any case.
     #[serde(default, rename = "delayCacheUntilActive")]
     pub _delay_cache_until_active: Option<bool>,
@@ -221,6 +243,8 @@ pub struct Config {
     pub max_backoff: std::time::Duration,
     /// The plugins that profiles can name.
     pub registry: Registry,
+    /// Programs that take part in decisions.
+    pub extenders: Arc<Extenders>,
 }
 
 impl Default for Config {
@@ -231,6 +255,7 @@ impl Default for Config {
             initial_backoff: std::time::Duration::from_secs(1),
             max_backoff: std::time::Duration::from_secs(10),
             registry: Registry::default(),
+            extenders: Arc::default(),
         }
     }
 }
@@ -245,9 +270,7 @@ impl KubeSchedulerConfiguration {
         if self.api_version != "kubescheduler.config.k8s.io/v1" || self.kind != "KubeSchedulerConfiguration" {
             return Err(value("apiVersion", "want kind KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1"));
         }
-        if !self.extenders.is_empty() {
-            return Err(value("extenders", "extenders are not supported"));
-        }
+        extender::check(&self.extenders)?;
         if self.parallelism.is_some_and(|p| p <= 0) {
             return Err(value("parallelism", "must be greater than 0"));
         }
@@ -266,18 +289,25 @@ impl KubeSchedulerConfiguration {
         if max_backoff < initial_backoff {
             return Err(value("podMaxBackoffSeconds", "must not be less than podInitialBackoffSeconds"));
         }
-        let profiles = if self.profiles.is_empty() { vec![ProfileConfig::default()] } else { self.profiles.clone() };
+        let mut profiles =
+            if self.profiles.is_empty() { vec![ProfileConfig::default()] } else { self.profiles.clone() };
+        let managed = self.extenders.iter().flat_map(|e| &e.managed_resources);
+        for resource in managed.filter(|r| r.ignored_by_scheduler) {
+            profiles.iter_mut().for_each(|profile| profile.ignore_resource(&resource.name));
+        }
         let mut names: Vec<_> = profiles.iter().map(|p| p.scheduler_name.as_str()).collect();
         names.sort_unstable();
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(value("profiles", "two profiles have the same schedulerName"));
         }
+        let extenders = Extenders::new(&self.extenders).map_err(|message| value("extenders", &message))?;
         Ok(Config {
             profiles,
             percentage_of_nodes_to_score: percentage,
             initial_backoff,
             max_backoff,
             registry: Registry::default(),
+            extenders: Arc::new(extenders),
         })
     }
 }

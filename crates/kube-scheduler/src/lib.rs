@@ -8,6 +8,7 @@
 mod binder;
 pub mod cache;
 pub mod config;
+pub mod extender;
 pub mod framework;
 mod metrics;
 pub mod options;

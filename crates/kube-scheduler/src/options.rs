@@ -138,7 +138,17 @@ mod tests {
             ("profiles:\n- {}\n- {}\n", "same schedulerName"),
             ("profiles:\n- pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: Best}}}]\n", "Best"),
             ("percentageOfNodesToScore: 101\n", "percentageOfNodesToScore"),
-            ("extenders: [{urlPrefix: x}]\n", "extenders"),
+            (
+                "extenders: [{urlPrefix: 'http://x', prioritizeVerb: p}]\n",
+                "extenders[0].weight: Invalid value: 0: must have",
+            ),
+            (
+                "extenders: [{urlPrefix: 'http://x', bindVerb: b}, {urlPrefix: 'http://y', bindVerb: b}]\n",
+                "only one extender",
+            ),
+            ("extenders: [{urlPrefix: 'http://x', tlsConfig: {caFile: /nowhere}}]\n", "extenders[0].tlsConfig.caFile"),
+            ("extenders: [{urlPrefix: 'http://x', managedResources: [{name: a.b/c}, {name: a.b/c}]}]\n", "duplicate"),
+            ("extenders: [{urlPrefix: 'http://x', verb: x}]\n", "verb"),
             ("noSuchField: 1\n", "noSuchField"),
         ];
         for (text, part) in table {

@@ -91,7 +91,7 @@ async fn lead(config: Config, client: Client, shutdown: CancellationToken) -> an
     let informers = Informers::new(client.clone(), tasks.clone(), shutdown.clone());
     watch(&informers, &changes);
     let recorder = EventRecorder::new(client.clone(), EventSource::default(), &tasks, shutdown.clone());
-    let binder = Binder::new(client, recorder, tasks.clone(), changes);
+    let binder = Binder::new(client, recorder, tasks.clone(), changes, config.extenders.clone());
     let scheduler = Scheduler::new(&config, binder).context("configuration")?;
     if informers.wait_for_sync().await {
         tracing::info!("scheduling");

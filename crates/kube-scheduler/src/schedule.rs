@@ -38,6 +38,8 @@ pub struct Decision<'a> {
 pub enum Unschedulable {
     /// The cluster has none.
     NoNodes,
+    /// An extender failed.
+    Failed(String),
     /// None will do.
     Unfit {
         /// Why not.
@@ -64,6 +66,7 @@ impl Unschedulable {
     pub fn message(&self) -> String {
         match self {
             Unschedulable::NoNodes => "no nodes available to schedule pods".to_owned(),
+            Unschedulable::Failed(error) => error.clone(),
             Unschedulable::Unfit { diagnosis, .. } => diagnosis.message(),
         }
     }
@@ -85,7 +88,7 @@ pub fn schedule<'a>(
     }
     let cx = Context { snapshot, pod };
     let mut state = CycleState::default();
-    let search = search(profile, cx, &mut state, start);
+    let search = search_with_extenders(profile, cx, &mut state, start).map_err(Unschedulable::Failed)?;
     if search.feasible.is_empty() {
         return Err(explain(profile, cx, search));
     }
@@ -125,14 +128,39 @@ fn choose(nodes: usize, scores: &[(&'static str, Vec<i64>)], tie: Tie<'_>) -> us
 struct Search<'a> {
     feasible: Vec<&'a NodeInfo>,
     evaluated: usize,
+    /// Only the nominated node was looked at.
+    nominated: bool,
     filters: FilterSet<'a>,
     diagnosis: Diagnosis,
 }
 
-fn search<'a>(profile: &'a Profile, cx: Context<'a>, state: &mut CycleState, start: &mut usize) -> Search<'a> {
+/// The search, narrowed by the extenders. One that refuses the nominated node makes the others come into question.
+fn search_with_extenders<'a>(
+    profile: &'a Profile,
+    cx: Context<'a>,
+    state: &mut CycleState,
+    start: &mut usize,
+) -> Result<Search<'a>, String> {
+    let mut found = search(profile, cx, state, start, true);
+    profile.extenders.filter(cx, &mut found.feasible, &mut found.diagnosis)?;
+    if found.nominated && found.feasible.is_empty() {
+        found = search(profile, cx, state, start, false);
+        profile.extenders.filter(cx, &mut found.feasible, &mut found.diagnosis)?;
+    }
+    Ok(found)
+}
+
+fn search<'a>(
+    profile: &'a Profile,
+    cx: Context<'a>,
+    state: &mut CycleState,
+    start: &mut usize,
+    nominated_first: bool,
+) -> Search<'a> {
     let mut search = Search {
         feasible: Vec::new(),
         evaluated: 0,
+        nominated: false,
         filters: FilterSet::new(),
         diagnosis: Diagnosis { nodes: cx.snapshot.len(), ..Diagnosis::default() },
     };
@@ -166,7 +194,7 @@ fn search<'a>(profile: &'a Profile, cx: Context<'a>, state: &mut CycleState, sta
                 search.note(node, verdict);
             }
         }
-        None => search.look_around(profile, cx, start),
+        None => search.look_around(profile, cx, start, nominated_first),
     }
     search
 }
@@ -185,12 +213,13 @@ fn wanted(profile: &Profile, nodes: usize) -> usize {
 
 impl<'a> Search<'a> {
     /// Tries nodes round the order, from where the last search ended. A nominated node is tried first, and alone will do.
-    fn look_around(&mut self, profile: &Profile, cx: Context<'a>, start: &mut usize) {
+    fn look_around(&mut self, profile: &Profile, cx: Context<'a>, start: &mut usize, nominated_first: bool) {
         let nominated = cx.pod.pod.status.as_ref().and_then(|s| s.nominated_node_name.as_deref());
-        if let Some(node) = nominated.and_then(|name| cx.snapshot.node(name))
+        if let Some(node) = nominated.filter(|_| nominated_first).and_then(|name| cx.snapshot.node(name))
             && self.filters.check_with_nominated(cx, node).is_ok()
         {
             self.evaluated = 1;
+            self.nominated = true;
             self.feasible.push(node);
             return;
         }
@@ -235,8 +264,12 @@ fn explain<'a>(profile: &Profile, cx: Context<'a>, search: Search<'a>) -> Unsche
     let mut messages = Vec::new();
     let (mut preemption, mut clear_nomination) = (None, false);
     for enabled in profile.at(Point::PostFilter) {
-        let PostFilter { preemption: found, clear_nomination: clear, message } =
-            enabled.plugin.post_filter(&Failed { cx, filters: &filters, diagnosis: &diagnosis });
+        let PostFilter { preemption: found, clear_nomination: clear, message } = enabled.plugin.post_filter(&Failed {
+            cx,
+            filters: &filters,
+            diagnosis: &diagnosis,
+            extenders: &profile.extenders,
+        });
         clear_nomination |= clear;
         if !message.is_empty() {
             messages.push(message);
@@ -263,6 +296,7 @@ fn score(profile: &Profile, cx: Context<'_>, feasible: &[&NodeInfo]) -> Vec<(&'s
         scores.iter_mut().for_each(|score| *score *= enabled.weight);
         all.push((enabled.name, scores));
     }
+    all.extend(profile.extenders.scores(cx, feasible));
     all
 }
 

@@ -62,7 +62,8 @@ impl<W: Writer> Scheduler<W> {
     pub(crate) fn new(config: &Config, writer: W) -> Result<Self, ConfigError> {
         let mut profiles = BTreeMap::new();
         for profile in &config.profiles {
-            let made = Profile::of(profile, config.percentage_of_nodes_to_score, &config.registry)?;
+            let mut made = Profile::of(profile, config.percentage_of_nodes_to_score, &config.registry)?;
+            made.extenders = config.extenders.clone();
             profiles.insert(profile.scheduler_name.clone(), Arc::new(made));
         }
         Ok(Scheduler {
@@ -246,6 +247,12 @@ impl<W: Writer> Scheduler<W> {
     fn refuse(&mut self, waiting: Waiting, why: Unschedulable) {
         let pod = waiting.pod.clone();
         let message = why.message();
+        if let Unschedulable::Failed(_) = why {
+            tracing::warn!(pod = %pod.key, %message, "an attempt failed");
+            self.writer.fail(Failure { pod, reason: "SchedulerError", message, nominate: None, victims: Vec::new() });
+            self.queue.failed(waiting, Instant::now());
+            return;
+        }
         tracing::debug!(pod = %pod.key, %message, "found no node");
         let mut failure =
             Failure { pod: pod.clone(), reason: "Unschedulable", message, nominate: None, victims: Vec::new() };

@@ -29,7 +29,10 @@ pub use signature::Signature;
 pub(crate) use write::Assumed;
 pub use write::{Planned, Write};
 
-use crate::cache::{NodeInfo, PodInfo, Snapshot};
+use crate::{
+    cache::{NodeInfo, PodInfo, Snapshot},
+    extender::Extenders,
+};
 
 /// The highest score that a plugin gives after normalising.
 pub const MAX_SCORE: i64 = 100;
@@ -198,6 +201,8 @@ pub struct Failed<'f, 'a> {
     pub filters: &'f FilterSet<'a>,
     /// Why each node was refused.
     pub diagnosis: &'f Diagnosis,
+    /// Programs that have a say in the choice of victims.
+    pub extenders: &'f Extenders,
 }
 
 /// A change in the cluster that may let a refused pod fit.

@@ -11,6 +11,7 @@ use std::{
 use super::{Descriptor, Plugin, Point};
 use crate::{
     config::{PluginSet, Plugins, ProfileConfig},
+    extender::Extenders,
     plugins,
 };
 
@@ -89,6 +90,8 @@ pub struct Profile {
     pub scheduler_name: String,
     /// How many of the feasible nodes are scored, in percent; 0: fewer the more nodes there are.
     pub percentage_of_nodes_to_score: i64,
+    /// Programs that are asked after the plugins.
+    pub extenders: Arc<Extenders>,
     points: BTreeMap<Point, Vec<Enabled>>,
 }
 
@@ -136,6 +139,7 @@ impl Profile {
             number: MADE.fetch_add(1, Ordering::Relaxed),
             scheduler_name: config.scheduler_name.clone(),
             percentage_of_nodes_to_score: percentage,
+            extenders: Arc::default(),
             points,
         })
     }

@@ -49,14 +49,8 @@ fn build(args: &serde_json::Value) -> Result<Arc<dyn Plugin>, ConfigError> {
     Ok(Arc::new(DefaultPreemption { args }))
 }
 
-/// A node and who would have to go.
-struct Candidate {
-    node: String,
-    /// The most important first.
-    victims: Vec<Arc<PodInfo>>,
-    /// How many of them a disruption budget protects.
-    violations: usize,
-}
+/// A node and who would have to go, the most important first.
+type Candidate = crate::extender::Sacrifice;
 
 impl Plugin for DefaultPreemption {
     fn post_filter(&self, failed: &Failed<'_, '_>) -> PostFilter {
@@ -64,12 +58,22 @@ impl Plugin for DefaultPreemption {
             return PostFilter { message: format!("preemption: {reason}").into(), ..PostFilter::default() };
         }
         let (candidates, diagnosis) = self.candidates(failed);
+        let hopeless = |message: &str| PostFilter {
+            clear_nomination: true,
+            message: format!("preemption: {message}").into(),
+            preemption: None,
+        };
+        if candidates.is_empty() {
+            return hopeless(&diagnosis.message());
+        }
+        let candidates = match failed.extenders.preempt(failed.cx.pod, candidates, failed.cx.snapshot) {
+            Ok(candidates) => candidates,
+            Err(error) => {
+                return PostFilter { message: format!("preemption: {error}").into(), ..PostFilter::default() };
+            }
+        };
         match choose::best(candidates) {
-            None => PostFilter {
-                clear_nomination: true,
-                message: format!("preemption: {}", diagnosis.message()).into(),
-                preemption: None,
-            },
+            None => hopeless("no candidate node for preemption"),
             Some(best) => PostFilter {
                 preemption: Some(Preemption { node: best.node, victims: best.victims }),
                 ..PostFilter::default()
