@@ -132,6 +132,8 @@ struct Search<'a> {
     nominated: bool,
     filters: FilterSet<'a>,
     diagnosis: Diagnosis,
+    /// The plugin that refused the last node.
+    last_refusing: &'static str,
 }
 
 /// The search, narrowed by the extenders. One that refuses the nominated node makes the others come into question.
@@ -163,6 +165,7 @@ fn search<'a>(
         nominated: false,
         filters: FilterSet::new(),
         diagnosis: Diagnosis { nodes: cx.snapshot.len(), ..Diagnosis::default() },
+        last_refusing: "",
     };
     let mut narrowed: Option<std::collections::BTreeSet<String>> = None;
     let mut narrowing = Vec::new();
@@ -251,7 +254,9 @@ impl<'a> Search<'a> {
         match verdict {
             Ok(()) => self.feasible.push(node),
             Err((plugin, refusal)) => {
-                self.diagnosis.plugins.insert(plugin);
+                if std::mem::replace(&mut self.last_refusing, plugin) != plugin {
+                    self.diagnosis.plugins.insert(plugin);
+                }
                 self.diagnosis.refusals.push((node.slot, refusal));
             }
         }

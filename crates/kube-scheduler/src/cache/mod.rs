@@ -6,6 +6,7 @@ mod groups;
 mod node_info;
 mod pod_info;
 pub mod resources;
+mod selector;
 mod snapshot;
 mod topology;
 
@@ -19,6 +20,7 @@ use api_types::k8s_openapi::api::core::v1::Node;
 pub use groups::{Group, HeldTerms, Meaning};
 pub use node_info::NodeInfo;
 pub use pod_info::{Affinity, PodInfo, Term, with_label_keys};
+pub use selector::CompiledSelector;
 pub use snapshot::Snapshot;
 pub use topology::Column;
 

@@ -28,6 +28,11 @@ impl Column {
         self.values.get(slot).and_then(|value| value.checked_sub(1)).map(|number| number as usize)
     }
 
+    /// The values and the numbers of their places, in no order.
+    pub fn values(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.numbers.iter().map(|(value, number)| (value.as_str(), *number as usize))
+    }
+
     /// One more than the highest number of a place.
     #[must_use]
     pub fn places(&self) -> usize {

@@ -24,7 +24,7 @@ use api_types::k8s_openapi::api::core::v1::{Node, Pod};
 pub(crate) use permit::End;
 pub use permit::{Permit, Verdicts, WaitingPod, WaitingPods};
 pub use profile::{ConfigError, Profile, Registry};
-pub use refusal::{Code, Diagnosis, Refusal};
+pub use refusal::{Code, Diagnosis, Reasons, Refusal};
 pub use signature::Signature;
 pub(crate) use write::Assumed;
 pub use write::{Planned, Write};

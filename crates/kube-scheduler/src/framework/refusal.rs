@@ -3,6 +3,8 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    ops::Deref,
+    sync::Arc,
 };
 
 /// What may help.
@@ -14,20 +16,60 @@ pub enum Code {
     Unresolvable,
 }
 
-/// A plugin's refusal.
+/// A plugin's refusal. Cheap to copy: there is one for each node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What may help.
     pub code: Code,
     /// What the user is told.
-    pub reasons: Cow<'static, [Cow<'static, str>]>,
+    pub reasons: Reasons,
+}
+
+/// What the user is told of a node.
+#[derive(Clone, Debug)]
+pub enum Reasons {
+    /// In fixed words.
+    Fixed(&'static [Cow<'static, str>]),
+    /// In words made for the occasion.
+    Made(Arc<[Cow<'static, str>]>),
+}
+
+impl Deref for Reasons {
+    type Target = [Cow<'static, str>];
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Reasons::Fixed(reasons) => reasons,
+            Reasons::Made(reasons) => reasons,
+        }
+    }
+}
+
+impl PartialEq for Reasons {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Reasons {}
+
+impl From<Vec<Cow<'static, str>>> for Reasons {
+    fn from(reasons: Vec<Cow<'static, str>>) -> Self {
+        Reasons::Made(reasons.into())
+    }
+}
+
+impl FromIterator<Cow<'static, str>> for Reasons {
+    fn from_iter<I: IntoIterator<Item = Cow<'static, str>>>(reasons: I) -> Self {
+        Reasons::Made(reasons.into_iter().collect())
+    }
 }
 
 impl Refusal {
     /// A refusal in fixed words.
     #[must_use]
     pub const fn fixed(code: Code, reasons: &'static [Cow<'static, str>]) -> Self {
-        Refusal { code, reasons: Cow::Borrowed(reasons) }
+        Refusal { code, reasons: Reasons::Fixed(reasons) }
     }
 
     /// A refusal that nothing turns until the cluster changes.
@@ -88,8 +130,11 @@ impl Diagnosis {
 
     fn histogram(&self) -> Vec<String> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for reason in self.refusals.iter().flat_map(|(_, refusal)| refusal.reasons.iter()) {
-            *counts.entry(reason).or_default() += 1;
+        // Neighbours are often refused for the same reasons.
+        for run in self.refusals.chunk_by(|(_, a), (_, b)| std::ptr::eq(&*a.reasons, &*b.reasons)) {
+            for reason in run[0].1.reasons.iter() {
+                *counts.entry(reason).or_default() += run.len();
+            }
         }
         let rest = self.nodes.saturating_sub(self.refusals.len());
         if let Some(others) = self.others.as_ref().filter(|_| rest > 0) {

@@ -33,6 +33,9 @@ struct Filter<'a> {
 
 impl Plugin for NodeVolumeLimits {
     fn pre_filter<'a>(&'a self, cx: Context<'a>, _state: &mut CycleState) -> PreFilter<'a> {
+        if cx.snapshot.catalog.csi_nodes.is_empty() {
+            return PreFilter::Skip;
+        }
         let mut wanted = Attached::new();
         collect(cx.pod, cx.snapshot, &mut wanted);
         if wanted.is_empty() { PreFilter::Skip } else { PreFilter::filter(Filter { snapshot: cx.snapshot, wanted }) }

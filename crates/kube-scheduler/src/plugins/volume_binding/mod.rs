@@ -4,11 +4,11 @@ mod find;
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use api_types::k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use api_types::k8s_openapi::api::core::v1::{NodeSelector, PersistentVolume, PersistentVolumeClaim};
 use component_helpers::node_affinity;
 
 use crate::{
-    cache::{NodeInfo, PodInfo},
+    cache::{CompiledSelector, NodeInfo, PodInfo},
     framework::{
         ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, Plugin, Point, PreFilter, Refusal, Write,
     },
@@ -71,8 +71,16 @@ pub(super) fn claims<'a>(cx: Context<'a>) -> Vec<Claim<'a>> {
 #[derive(Clone, Default)]
 struct Filter<'a> {
     cx: Option<Context<'a>>,
-    bound: Vec<(String, Option<&'a PersistentVolume>)>,
+    /// What the bound volumes ask of the node; nothing known of a volume that does not exist.
+    bound: Vec<Option<Reach>>,
     delayed: Vec<(String, &'a PersistentVolumeClaim)>,
+}
+
+/// From where a volume is reached: from everywhere where it does not say.
+type Reach = Option<Arc<CompiledSelector>>;
+
+fn reach(cx: Context<'_>, volume: &PersistentVolume) -> Reach {
+    required(volume).map(|selector| Arc::new(CompiledSelector::new(cx.snapshot, selector)))
 }
 
 fn annotation<'a>(claim: &'a PersistentVolumeClaim, name: &str) -> Option<&'a str> {
@@ -93,8 +101,8 @@ impl<'a> Filter<'a> {
             let volume = spec.and_then(|s| s.volume_name.clone()).filter(|v| !v.is_empty());
             match volume {
                 Some(volume) if annotation(object, BIND_COMPLETED).is_some() => {
-                    let found = cx.snapshot.catalog.volumes.get(&volume).map(|v| &**v);
-                    filter.bound.push((volume, found));
+                    let found = cx.snapshot.catalog.volumes.get(&volume);
+                    filter.bound.push(found.map(|volume| reach(cx, volume)));
                 }
                 _ if find::is_delayed(cx, object)
                     && spec.is_some_and(|s| s.volume_name.as_deref().unwrap_or("").is_empty()) =>
@@ -109,9 +117,9 @@ impl<'a> Filter<'a> {
 
     /// What the node would need written, where it can serve the claims.
     fn plan(&self, node: &NodeInfo) -> Result<Vec<Write>, Refusal> {
-        for (_, volume) in &self.bound {
-            let volume = volume.ok_or(NO_VOLUME)?;
-            if !reaches(volume, node) {
+        for volume in &self.bound {
+            let reach = volume.as_ref().ok_or(NO_VOLUME)?;
+            if reach.as_ref().is_some_and(|selector| !selector.picks(node)) {
                 return Err(NODE_CONFLICT);
             }
         }
@@ -167,9 +175,12 @@ fn existing<'a>(cx: Context<'_>, claim: &Claim<'a>) -> Result<&'a PersistentVolu
     Ok(object)
 }
 
+fn required(volume: &PersistentVolume) -> Option<&NodeSelector> {
+    volume.spec.as_ref()?.node_affinity.as_ref()?.required.as_ref()
+}
+
 fn reaches(volume: &PersistentVolume, node: &NodeInfo) -> bool {
-    let required = volume.spec.as_ref().and_then(|s| s.node_affinity.as_ref()).and_then(|a| a.required.as_ref());
-    required.is_none_or(|selector| node_affinity::selector_matches(selector, &node.node))
+    required(volume).is_none_or(|selector| node_affinity::selector_matches(selector, &node.node))
 }
 
 impl Plugin for VolumeBinding {
