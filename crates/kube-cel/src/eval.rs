@@ -117,6 +117,10 @@ impl<S: Scope + ?Sized> Evaluator<'_, S> {
         };
         let found = match of {
             Value::Map(map) | Value::Struct(_, map) => map.get(&Key::String(Arc::clone(field))),
+            Value::Defaulting(map, default) if !test => {
+                Some(map.get(&Key::String(Arc::clone(field))).unwrap_or(default))
+            }
+            Value::Defaulting(map, _) => map.get(&Key::String(Arc::clone(field))),
             _ => return library::no_such_overload(),
         };
         match (found, test, optional) {
@@ -226,7 +230,9 @@ impl<S: Scope + ?Sized> Evaluator<'_, S> {
             Value::List(list) => {
                 list.items.iter().enumerate().map(|(i, item)| (Value::Int(i as i64), item.clone())).collect()
             }
-            Value::Map(map) => map.iter().map(|(key, value)| (key.value(), value.clone())).collect(),
+            Value::Map(map) | Value::Defaulting(map, _) => {
+                map.iter().map(|(key, value)| (key.value(), value.clone())).collect()
+            }
             _ => return library::no_such_overload(),
         };
         let is_list = matches!(range, Value::List(_));
@@ -310,7 +316,7 @@ fn is_a(value: &Value, ty: &Type) -> bool {
         | (Type::Duration, Value::Duration(_))
         | (Type::Null, Value::Null)
         | (Type::List(_), Value::List(_))
-        | (Type::Map(..), Value::Map(_))
+        | (Type::Map(..), Value::Map(_) | Value::Defaulting(..))
         | (Type::Type(_), Value::Type(_)) => true,
         (Type::Opaque(name, _), value) => value.type_name() == *name,
         _ => false,

@@ -25,6 +25,8 @@ pub enum Value {
     Duration(i64),
     List(List),
     Map(Arc<BTreeMap<Key, Value>>),
+    /// A map that gives the second value for keys that it does not have.
+    Defaulting(Arc<BTreeMap<Key, Value>>, Arc<Value>),
     Optional(Option<Arc<Value>>),
     /// A type, by its name.
     Type(Arc<str>),
@@ -197,7 +199,7 @@ impl Value {
             Value::Timestamp(_) => "google.protobuf.Timestamp",
             Value::Duration(_) => "google.protobuf.Duration",
             Value::List(_) => "list",
-            Value::Map(_) => "map",
+            Value::Map(_) | Value::Defaulting(..) => "map",
             Value::Optional(_) => "optional_type",
             Value::Type(_) => "type",
             Value::Struct(name, _) => name,
@@ -217,7 +219,7 @@ impl Value {
             Value::String(s) => s.chars().count() as u64,
             Value::Bytes(b) => b.len() as u64,
             Value::List(list) => list.items.len() as u64,
-            Value::Map(map) => map.len() as u64,
+            Value::Map(map) | Value::Defaulting(map, _) => map.len() as u64,
             Value::Ip(ip) => {
                 if ip.is_ipv4() {
                     4
@@ -267,7 +269,7 @@ impl PartialEq for Value {
         match (self, other) {
             (Value::Null, Value::Null) => true,
             (Value::List(a), Value::List(b)) => a == b,
-            (Value::Map(a), Value::Map(b)) => a == b,
+            (Value::Map(a) | Value::Defaulting(a, _), Value::Map(b) | Value::Defaulting(b, _)) => a == b,
             (Value::Struct(a, af), Value::Struct(b, bf)) => a == b && af == bf,
             (Value::Optional(a), Value::Optional(b)) => a == b,
             (Value::Type(a), Value::Type(b)) => a == b,

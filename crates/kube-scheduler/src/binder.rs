@@ -1,8 +1,13 @@
-//! The only writer: bindings, the conditions and events of pods that fit nowhere, the eviction of victims, and what volumes need.
+//! The only writer: bindings, the conditions and events of pods that fit nowhere, the eviction of victims, and what volumes and resource claims need.
+
+mod claims;
 
 use std::{sync::Arc, time::Duration};
 
-use api_types::k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
+use api_types::k8s_openapi::api::{
+    core::v1::{Binding, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod},
+    resource::v1::ResourceClaim,
+};
 use component_base::clock;
 use component_helpers::conditions;
 use controller_runtime::{EventRecorder, EventType, events};
@@ -42,6 +47,8 @@ pub(crate) struct Bind {
 pub(crate) struct Outcome {
     pub(crate) bind: Bind,
     pub(crate) error: Option<BindError>,
+    /// The resource claims that were written, as the API server answered.
+    pub(crate) claims: Vec<ResourceClaim>,
 }
 
 /// Why a pod was not bound.
@@ -59,6 +66,16 @@ pub(crate) struct Failure {
     /// The node that the pod waits for; empty: none any more; absent: as before.
     pub(crate) nominate: Option<String>,
     pub(crate) victims: Vec<Arc<PodInfo>>,
+    /// The claim whose devices are to be chosen anew.
+    pub(crate) deallocate: Option<Arc<ResourceClaim>>,
+}
+
+impl Failure {
+    /// A failure with nothing to say or do yet.
+    pub(crate) fn new(pod: &Arc<PodInfo>, reason: &'static str) -> Self {
+        let (pod, message) = (pod.clone(), String::new());
+        Failure { pod, reason, message, nominate: None, victims: Vec::new(), deallocate: None }
+    }
 }
 
 /// Where the loop's results go.
@@ -102,17 +119,34 @@ impl Binder {
         self.recorder.with_component(name.unwrap_or("default-scheduler"))
     }
 
-    async fn prepare_and_bind(&self, bind: &Bind) -> Result<(), BindError> {
+    async fn prepare_and_bind(&self, bind: &Bind, claims: &mut Vec<ResourceClaim>) -> Result<(), BindError> {
         let pod = &bind.waiting.pod;
         if !bind.writes.is_empty() {
             self.write_nomination(pod, &bind.node).await;
         }
         for Planned { plugin, write } in &bind.writes {
-            let doing = || format!("running PreBind plugin {plugin:?}");
-            self.write(write).await.map_err(|error| bind_error(&doing(), &error))?;
+            let failed = |error: BindError| BindError {
+                message: format!("running PreBind plugin {plugin:?}: {}", error.message),
+                ..error
+            };
+            match write {
+                Write::BindVolume { claim, volume } => self.bind_volume(claim, volume).await.map_err(failed)?,
+                Write::SelectNode { claim, node } => self.select_node(claim, node).await.map_err(failed)?,
+                Write::UseClaim { claim, allocation } => {
+                    claims.push(self.use_claim(pod, claim, allocation.as_deref()).await.map_err(failed)?);
+                }
+            }
         }
-        for Planned { write, .. } in &bind.writes {
-            self.wait_for_claim(write).await?;
+        for Planned { plugin, write } in &bind.writes {
+            let failed = |error: BindError| BindError {
+                message: format!("running PreBind plugin {plugin:?}: {}", error.message),
+                ..error
+            };
+            match write {
+                Write::BindVolume { claim, .. } => self.wait_for_claim(claim, false).await.map_err(failed)?,
+                Write::SelectNode { claim, .. } => self.wait_for_claim(claim, true).await.map_err(failed)?,
+                Write::UseClaim { claim, .. } => self.wait_for_devices(claim, claims).await.map_err(failed)?,
+            }
         }
         let by_extender = self.extenders.bind(pod, &bind.node).await;
         if by_extender.map_err(|message| BindError { message, is_gone: false })? {
@@ -142,32 +176,30 @@ impl Binder {
             .map_err(|error| bind_error("binding rejected: running Bind plugin \"DefaultBinder\"", &error))
     }
 
-    async fn write(&self, write: &Write) -> Result<(), kube::Error> {
-        match write {
-            Write::BindVolume { claim, volume } => {
-                let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
-                let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
-                let uid = claims.get(name).await?.metadata.uid;
-                let reference = json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "namespace": namespace, "name": name, "uid": uid});
-                let patch = json!({
-                    "metadata": {"annotations": {"pv.kubernetes.io/bound-by-controller": "yes"}},
-                    "spec": {"claimRef": reference},
-                });
-                let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
-                volumes.patch(volume, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
-            }
-            Write::SelectNode { claim, node } => {
-                let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
-                let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
-                let patch = json!({"metadata": {"annotations": {"volume.kubernetes.io/selected-node": node}}});
-                claims.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
-            }
-        }
+    async fn bind_volume(&self, claim: &str, volume: &str) -> Result<(), BindError> {
+        let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
+        let failed = |error: kube::Error| bind_error("binding the volume", &error);
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let uid = claims.get(name).await.map_err(failed)?.metadata.uid;
+        let reference = json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "namespace": namespace, "name": name, "uid": uid});
+        let patch = json!({
+            "metadata": {"annotations": {"pv.kubernetes.io/bound-by-controller": "yes"}},
+            "spec": {"claimRef": reference},
+        });
+        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+        volumes.patch(volume, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop).map_err(failed)
+    }
+
+    async fn select_node(&self, claim: &str, node: &str) -> Result<(), BindError> {
+        let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let patch = json!({"metadata": {"annotations": {"volume.kubernetes.io/selected-node": node}}});
+        let patched = claims.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        patched.map(drop).map_err(|error| bind_error("asking for a volume", &error))
     }
 
     /// Waits until the claim is bound by the controller. A provisioner that cannot serve the node takes the node's name off the claim again.
-    async fn wait_for_claim(&self, write: &Write) -> Result<(), BindError> {
-        let (Write::BindVolume { claim, .. } | Write::SelectNode { claim, .. }) = write;
+    async fn wait_for_claim(&self, claim: &str, provisioned: bool) -> Result<(), BindError> {
         let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         let poll = async {
@@ -177,9 +209,7 @@ impl Binder {
                 if annotations.contains_key("pv.kubernetes.io/bind-completed") {
                     return Ok(());
                 }
-                if matches!(write, Write::SelectNode { .. })
-                    && !annotations.contains_key("volume.kubernetes.io/selected-node")
-                {
+                if provisioned && !annotations.contains_key("volume.kubernetes.io/selected-node") {
                     let message = format!("provisioning of claim {claim} failed on the selected node");
                     return Err(BindError { message, is_gone: false });
                 }
@@ -207,6 +237,11 @@ impl Binder {
             if let Err(error) = self.evict(pod, victim, failure.nominate.as_deref().unwrap_or_default()).await {
                 tracing::warn!(victim = %victim.key, pod = %pod.key, %error, "could not evict a victim");
             }
+        }
+        if let Some(claim) = &failure.deallocate
+            && let Err(error) = self.deallocate(claim).await
+        {
+            tracing::warn!(pod = %pod.key, error = %error.message, "could not free a claim's devices");
         }
         let Some(patch) = status_patch(&failure) else { return };
         let result = self.pods(pod).patch_status(pod.name(), &PatchParams::default(), &Patch::Strategic(&patch)).await;
@@ -266,7 +301,11 @@ impl Writer for Binder {
     fn bind(&self, bind: Bind) {
         let binder = self.clone();
         self.tasks.spawn(async move {
-            let error = binder.prepare_and_bind(&bind).await.err();
+            let mut claims = Vec::new();
+            let error = binder.prepare_and_bind(&bind, &mut claims).await.err();
+            if error.is_some() {
+                binder.stop_using(&bind.waiting.pod, &claims).await;
+            }
             if error.is_none() {
                 let pod = &bind.waiting.pod;
                 binder.recorder_for(pod).event_with_action(
@@ -279,7 +318,7 @@ impl Writer for Binder {
                 );
             }
             // The loop is gone only at shutdown.
-            let _ = binder.outcomes.send(Change::Bound(Box::new(Outcome { bind, error })));
+            let _ = binder.outcomes.send(Change::Bound(Box::new(Outcome { bind, error, claims })));
         });
     }
 

@@ -7,6 +7,7 @@ use api_types::k8s_openapi::api::{
     apps::v1::{ReplicaSet, StatefulSet},
     core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service},
     policy::v1::PodDisruptionBudget,
+    resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass},
 };
 use component_base::{flags::Flags, health, rng, serving::SecurePort};
@@ -122,6 +123,9 @@ fn watch(informers: &Informers, changes: &mpsc::UnboundedSender<Change>) {
     catalog::<StorageClass>(informers, changes, "StorageClass", |c| &mut c.storage_classes);
     catalog::<CSINode>(informers, changes, "CSINode", |c| &mut c.csi_nodes);
     catalog::<CSIDriver>(informers, changes, "CSIDriver", |c| &mut c.csi_drivers);
+    feed(&informers.informer::<ResourceClaim>(), changes, |event| Change::Claim(event.clone()));
+    catalog::<DeviceClass>(informers, changes, "DeviceClass", |c| &mut c.device_classes);
+    catalog::<ResourceSlice>(informers, changes, "ResourceSlice", |c| &mut c.resource_slices);
     catalog::<CSIStorageCapacity>(informers, changes, "CSIStorageCapacity", |c| &mut c.capacities);
 }
 

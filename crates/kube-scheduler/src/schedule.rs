@@ -1,13 +1,17 @@
 //! The decision: which node, or why none. A pure function of the snapshot, the pod, and the choice among equals.
 
+use std::sync::Arc;
+
+use api_types::k8s_openapi::api::resource::v1::ResourceClaim;
+
 use crate::{
     cache::{
         NodeInfo, PodInfo, Snapshot,
         evaluations::{self, Refused},
     },
     framework::{
-        Context, CycleState, Diagnosis, Failed, FilterSet, NodeScorer, Planned, Point, PostFilter, PreFilter, PreScore,
-        Profile, Refusal, Signature,
+        Code, Context, CycleState, Diagnosis, Failed, FilterSet, NodeScorer, Planned, Point, PostFilter, PreFilter,
+        PreScore, Profile, Refusal, Signature,
     },
 };
 
@@ -38,7 +42,7 @@ pub struct Decision<'a> {
 pub enum Unschedulable {
     /// The cluster has none.
     NoNodes,
-    /// An extender failed.
+    /// An extender or a plugin failed.
     Failed(String),
     /// None will do.
     Unfit {
@@ -48,6 +52,8 @@ pub enum Unschedulable {
         preemption: Option<crate::framework::Preemption>,
         /// Whether the pod's nominated node is void.
         clear_nomination: bool,
+        /// The claim whose devices are to be chosen anew.
+        deallocate: Option<Arc<ResourceClaim>>,
     },
 }
 
@@ -58,7 +64,12 @@ impl Unschedulable {
         let mut diagnosis = Diagnosis { nodes: 1, ..Diagnosis::default() };
         diagnosis.refusals.push((slot, refusal));
         diagnosis.plugins.insert(plugin);
-        Unschedulable::Unfit { diagnosis: Box::new(diagnosis), preemption: None, clear_nomination: true }
+        Unschedulable::Unfit {
+            diagnosis: Box::new(diagnosis),
+            preemption: None,
+            clear_nomination: true,
+            deallocate: None,
+        }
     }
 
     /// What the event and the condition say.
@@ -111,7 +122,13 @@ fn reserve(
     let mut writes = Vec::new();
     for enabled in profile.at(Point::Reserve) {
         let planned = enabled.plugin.reserve(cx, state, node);
-        let planned = planned.map_err(|refusal| Unschedulable::after_decision(enabled.name, node.slot, refusal))?;
+        let planned = planned.map_err(|refusal| match refusal.code {
+            Code::Error => {
+                let doing = format!("running Reserve plugin {:?}", enabled.name);
+                Unschedulable::Failed(format!("{doing}: {}", refusal.message()))
+            }
+            _ => Unschedulable::after_decision(enabled.name, node.slot, refusal),
+        })?;
         writes.extend(planned.into_iter().map(|write| Planned { plugin: enabled.name, write }));
     }
     Ok(writes)
@@ -130,6 +147,8 @@ struct Search<'a> {
     evaluated: usize,
     /// Only the nominated node was looked at.
     nominated: bool,
+    /// A plugin could not judge: there is no result.
+    failed: Option<String>,
     filters: FilterSet<'a>,
     diagnosis: Diagnosis,
     /// The plugin that refused the last node.
@@ -144,6 +163,9 @@ fn search_with_extenders<'a>(
     start: &mut usize,
 ) -> Result<Search<'a>, String> {
     let mut found = search(profile, cx, state, start, true);
+    if let Some(error) = found.failed {
+        return Err(error);
+    }
     profile.extenders.filter(cx, &mut found.feasible, &mut found.diagnosis)?;
     if found.nominated && found.feasible.is_empty() {
         found = search(profile, cx, state, start, false);
@@ -163,6 +185,7 @@ fn search<'a>(
         feasible: Vec::new(),
         evaluated: 0,
         nominated: false,
+        failed: None,
         filters: FilterSet::new(),
         diagnosis: Diagnosis { nodes: cx.snapshot.len(), ..Diagnosis::default() },
         last_refusing: "",
@@ -177,6 +200,11 @@ fn search<'a>(
                 narrowing.push(enabled.name);
                 narrowed = Some(narrowed.map_or_else(|| nodes.clone(), |known| &known & &nodes));
                 search.filters.push(enabled.name, filter);
+            }
+            PreFilter::Refuse(refusal) if refusal.code == Code::Error => {
+                let doing = format!("running PreFilter plugin {:?}", enabled.name);
+                search.failed = Some(format!("{doing}: {}", refusal.message()));
+                return search;
             }
             PreFilter::Refuse(refusal) => {
                 search.diagnosis.before = Some(refusal);
@@ -233,7 +261,7 @@ impl<'a> Search<'a> {
         let mut evaluations = cx.snapshot.evaluations.lock();
         let mut kept = evaluations.verdicts(&signature);
         for step in 0..nodes {
-            if self.feasible.len() >= wanted {
+            if self.feasible.len() >= wanted || self.failed.is_some() {
                 break;
             }
             let Some(node) = cx.snapshot.nth((*start + step) % nodes) else { continue };
@@ -253,6 +281,9 @@ impl<'a> Search<'a> {
         self.evaluated += 1;
         match verdict {
             Ok(()) => self.feasible.push(node),
+            Err((plugin, refusal)) if refusal.code == Code::Error => {
+                self.failed = Some(format!("running {plugin:?} filter plugin: {}", refusal.message()));
+            }
             Err((plugin, refusal)) => {
                 if std::mem::replace(&mut self.last_refusing, plugin) != plugin {
                     self.diagnosis.plugins.insert(plugin);
@@ -267,15 +298,13 @@ impl<'a> Search<'a> {
 fn explain<'a>(profile: &Profile, cx: Context<'a>, search: Search<'a>) -> Unschedulable {
     let Search { filters, mut diagnosis, .. } = search;
     let mut messages = Vec::new();
-    let (mut preemption, mut clear_nomination) = (None, false);
+    let (mut preemption, mut clear_nomination, mut deallocate) = (None, false, None);
     for enabled in profile.at(Point::PostFilter) {
-        let PostFilter { preemption: found, clear_nomination: clear, message } = enabled.plugin.post_filter(&Failed {
-            cx,
-            filters: &filters,
-            diagnosis: &diagnosis,
-            extenders: &profile.extenders,
-        });
+        let PostFilter { preemption: found, clear_nomination: clear, message, deallocate: claim } = enabled
+            .plugin
+            .post_filter(&Failed { cx, filters: &filters, diagnosis: &diagnosis, extenders: &profile.extenders });
         clear_nomination |= clear;
+        deallocate = deallocate.or(claim);
         if !message.is_empty() {
             messages.push(message);
         }
@@ -286,7 +315,7 @@ fn explain<'a>(profile: &Profile, cx: Context<'a>, search: Search<'a>) -> Unsche
         }
     }
     diagnosis.after = messages.join(", ");
-    Unschedulable::Unfit { diagnosis: Box::new(diagnosis), preemption, clear_nomination }
+    Unschedulable::Unfit { diagnosis: Box::new(diagnosis), preemption, clear_nomination, deallocate }
 }
 
 fn score(profile: &Profile, cx: Context<'_>, feasible: &[&NodeInfo]) -> Vec<(&'static str, Vec<i64>)> {

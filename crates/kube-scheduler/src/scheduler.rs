@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use api_types::k8s_openapi::api::core::v1::{Node, Pod};
+use api_types::k8s_openapi::api::{
+    core::v1::{Node, Pod},
+    resource::v1::ResourceClaim,
+};
 use component_base::{clock, rng};
 use component_helpers::pods;
 use controller_runtime::Event;
@@ -21,7 +24,7 @@ use crate::{
     binder::{Bind, Failure, Outcome, Writer},
     cache::{Cache, PodInfo, catalog::Catalog},
     config::Config,
-    framework::{ClusterEvent, ConfigError, Point, Profile, WaitingPods},
+    framework::{ClusterEvent, ConfigError, Point, Profile, WaitingPods, claim_key},
     metrics::Metrics,
     queue::{Queue, Waiting},
     schedule::{Decision, Unschedulable, schedule},
@@ -36,6 +39,8 @@ pub(crate) enum Change {
     Pod(Event<Pod>),
     /// Of a node.
     Node(Event<Node>),
+    /// Of a resource claim.
+    Claim(Event<ResourceClaim>),
     /// Of an object of that kind.
     Other(&'static str, CatalogChange),
     /// The binder is done with a pod.
@@ -114,6 +119,7 @@ impl<W: Writer> Scheduler<W> {
                 self.pod_changed(event.object(), event.old().filter(|_| !matches!(event, Event::Added(_))))
             }
             Change::Node(event) => self.node_changed(event),
+            Change::Claim(event) => self.claim_changed(event),
             Change::Other(kind, change) => {
                 change(&mut self.cache.snapshot.catalog);
                 self.announce(&ClusterEvent::Other(kind));
@@ -158,9 +164,7 @@ impl<W: Writer> Scheduler<W> {
             self.queue.add(info, gate, clock::now(), now);
         } else if gate.is_none() && self.queue.is_gated(&key) {
             self.queue.ungate(&key, now);
-        } else if let Some(old) =
-            old.filter(|old| old.spec != info.pod.spec || old.metadata.labels != info.pod.metadata.labels)
-        {
+        } else if let Some(old) = old.filter(|old| is_different(old, &info.pod)) {
             let event = ClusterEvent::PodUpdated(old.clone(), info.pod.clone());
             if self.queue.get(&key).is_some_and(|waiting| self.helps(waiting, &event)) {
                 self.queue.move_on(&key, now);
@@ -198,6 +202,29 @@ impl<W: Writer> Scheduler<W> {
         }
     }
 
+    fn claim_changed(&mut self, event: Event<ResourceClaim>) {
+        let claims = &mut self.cache.snapshot.catalog.resource_claims;
+        let key = claim_key(event.object());
+        let (before, after) = match event {
+            Event::Added(claim) => (None, Some(claim)),
+            Event::Updated { old, new } => (Some(old), Some(new)),
+            Event::Deleted(claim) => (Some(claim), None),
+        };
+        match &after {
+            Some(claim) => claims.insert(key, claim.clone()),
+            None => claims.remove(&key),
+        };
+        self.ungate();
+        self.announce(&ClusterEvent::ClaimChanged { before, after });
+    }
+
+    /// Lets the pods go ahead that nothing holds back any more.
+    fn ungate(&mut self) {
+        let open: Vec<_> = self.queue.gated().filter(|pod| self.gate(pod).is_none()).map(|p| p.key.clone()).collect();
+        let now = Instant::now();
+        open.iter().for_each(|key| self.queue.ungate(key, now));
+    }
+
     /// Moves the refused pods on that the event may help.
     fn announce(&mut self, event: &ClusterEvent) {
         let profiles = &self.profiles;
@@ -218,7 +245,8 @@ impl<W: Writer> Scheduler<W> {
     /// The plugin that holds the pod back.
     fn gate(&self, pod: &PodInfo) -> Option<&'static str> {
         let profile = self.profile_of(&pod.pod)?;
-        profile.at(Point::PreEnqueue).iter().find(|e| e.plugin.pre_enqueue(pod).is_err()).map(|e| e.name)
+        let catalog = &self.cache.snapshot.catalog;
+        profile.at(Point::PreEnqueue).iter().find(|e| e.plugin.pre_enqueue(pod, catalog).is_err()).map(|e| e.name)
     }
 
     fn attempt(&mut self, waiting: Waiting) {
@@ -249,16 +277,16 @@ impl<W: Writer> Scheduler<W> {
         let message = why.message();
         if let Unschedulable::Failed(_) = why {
             tracing::warn!(pod = %pod.key, %message, "an attempt failed");
-            self.writer.fail(Failure { pod, reason: "SchedulerError", message, nominate: None, victims: Vec::new() });
+            self.writer.fail(Failure { message, ..Failure::new(&pod, "SchedulerError") });
             self.queue.failed(waiting, Instant::now());
             return;
         }
         tracing::debug!(pod = %pod.key, %message, "found no node");
-        let mut failure =
-            Failure { pod: pod.clone(), reason: "Unschedulable", message, nominate: None, victims: Vec::new() };
+        let mut failure = Failure { pod: pod.clone(), message, ..Failure::new(&pod, "Unschedulable") };
         let mut plugins = std::collections::BTreeSet::new();
-        if let Unschedulable::Unfit { diagnosis, preemption, clear_nomination } = why {
+        if let Unschedulable::Unfit { diagnosis, preemption, clear_nomination, deallocate } = why {
             plugins = diagnosis.plugins;
+            failure.deallocate = deallocate;
             if let Some(preemption) = preemption {
                 self.nominate(pod.clone(), preemption.node.clone());
                 failure.nominate = Some(preemption.node);
@@ -273,12 +301,14 @@ impl<W: Writer> Scheduler<W> {
     }
 
     fn bound(&mut self, outcome: Outcome) {
-        let Outcome { bind, error } = outcome;
+        let Outcome { bind, error, claims } = outcome;
         let profile = self.profile_of(&bind.waiting.pod.pod).cloned();
         let Some(error) = error else {
             for enabled in profile.iter().flat_map(|profile| profile.at(Point::PostBind)) {
                 enabled.plugin.post_bind(&bind.waiting.pod, &bind.node);
             }
+            let catalog = &mut self.cache.snapshot.catalog;
+            bind.assumed.into_iter().for_each(|assumed| assumed.settle(catalog, &claims));
             return;
         };
         let key = bind.waiting.pod.key.clone();
@@ -293,13 +323,7 @@ impl<W: Writer> Scheduler<W> {
         }
         tracing::warn!(pod = %key, node = %bind.node, error = %error.message, "binding failed");
         let freed = Arc::new(bind.waiting.pod.assigned_to(&bind.node));
-        self.writer.fail(Failure {
-            pod: bind.waiting.pod.clone(),
-            reason: "SchedulerError",
-            message: error.message,
-            nominate: None,
-            victims: Vec::new(),
-        });
+        self.writer.fail(Failure { message: error.message, ..Failure::new(&bind.waiting.pod, "SchedulerError") });
         self.queue.failed(bind.waiting, Instant::now());
         self.announce(&ClusterEvent::AssignedPodDeleted(freed));
     }
@@ -333,6 +357,12 @@ fn helps(profiles: &BTreeMap<String, Arc<Profile>>, waiting: &Waiting, event: &C
     let Some(profile) = profiles.get(name) else { return true };
     let asked = |plugin: &&str| profile.plugin(plugin).is_none_or(|plugin| plugin.hint(&waiting.pod, event));
     waiting.refused_by.is_empty() || waiting.refused_by.iter().any(asked)
+}
+
+/// Whether a waiting pod asks for something else than before.
+fn is_different(old: &Pod, new: &Pod) -> bool {
+    let claims = |pod: &Pod| pod.status.as_ref().and_then(|s| s.resource_claim_statuses.clone());
+    old.spec != new.spec || old.metadata.labels != new.metadata.labels || claims(old) != claims(new)
 }
 
 /// Whether the change of a running pod can make a difference to others: its status alone does not.

@@ -60,7 +60,7 @@ fn list(args: &[Value]) -> Result<&List, EvalError> {
 fn size(args: &[Value]) -> Outcome {
     match &args[0] {
         Value::List(list) => Ok(Value::Int(list.items.len() as i64)),
-        Value::Map(map) => Ok(Value::Int(map.len() as i64)),
+        Value::Map(map) | Value::Defaulting(map, _) => Ok(Value::Int(map.len() as i64)),
         _ => no_such_overload(),
     }
 }

@@ -115,7 +115,9 @@ fn in_list(args: &[Value]) -> Outcome {
 
 fn in_map(args: &[Value]) -> Outcome {
     match &args[1] {
-        Value::Map(map) => Ok(Key::of(&args[0]).is_some_and(|key| map.contains_key(&key)).into()),
+        Value::Map(map) | Value::Defaulting(map, _) => {
+            Ok(Key::of(&args[0]).is_some_and(|key| map.contains_key(&key)).into())
+        }
         _ => no_such_overload(),
     }
 }
@@ -128,6 +130,9 @@ fn entry(of: &Value, at: &Value) -> Result<Option<Value>, crate::EvalError> {
             Ok(usize::try_from(index).ok().and_then(|i| list.items.get(i)).cloned())
         }
         Value::Map(map) => Ok(Key::of(at).and_then(|key| map.get(&key)).cloned()),
+        Value::Defaulting(map, default) => {
+            Ok(Some(Key::of(at).and_then(|key| map.get(&key)).unwrap_or(default).clone()))
+        }
         _ => no_such_overload(),
     }
 }

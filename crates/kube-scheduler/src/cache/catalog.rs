@@ -6,6 +6,7 @@ use api_types::k8s_openapi::api::{
     apps::v1::{ReplicaSet, StatefulSet},
     core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, ReplicationController, Service},
     policy::v1::PodDisruptionBudget,
+    resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass},
 };
 
@@ -39,4 +40,12 @@ pub struct Catalog {
     pub csi_drivers: Objects<CSIDriver>,
     /// For storage capacity.
     pub capacities: Objects<CSIStorageCapacity>,
+    /// For devices.
+    pub device_classes: Objects<DeviceClass>,
+    /// For devices.
+    pub resource_slices: Objects<ResourceSlice>,
+    /// For devices.
+    pub resource_claims: Objects<ResourceClaim>,
+    /// Claims whose allocation is decided and on its way to the API server, as they will look.
+    pub allocating: Objects<ResourceClaim>,
 }

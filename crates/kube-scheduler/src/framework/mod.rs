@@ -19,18 +19,21 @@ use std::{
     sync::Arc,
 };
 
-use api_types::k8s_openapi::api::core::v1::{Node, Pod};
+use api_types::k8s_openapi::api::{
+    core::v1::{Node, Pod},
+    resource::v1::ResourceClaim,
+};
 
 pub(crate) use permit::End;
 pub use permit::{Permit, Verdicts, WaitingPod, WaitingPods};
 pub use profile::{ConfigError, Profile, Registry};
 pub use refusal::{Code, Diagnosis, Reasons, Refusal};
 pub use signature::Signature;
-pub(crate) use write::Assumed;
+pub(crate) use write::{Assumed, claim_key};
 pub use write::{Planned, Write};
 
 use crate::{
-    cache::{NodeInfo, PodInfo, Snapshot},
+    cache::{NodeInfo, PodInfo, Snapshot, catalog::Catalog},
     extender::Extenders,
 };
 
@@ -178,6 +181,8 @@ impl CycleState {
 pub struct PostFilter {
     /// Evict these and wait for the node.
     pub preemption: Option<Preemption>,
+    /// Take this claim's devices away, so that others may be chosen.
+    pub deallocate: Option<Arc<ResourceClaim>>,
     /// Whether an earlier nomination of a node is void.
     pub clear_nomination: bool,
     /// What the event and the condition say of it.
@@ -220,6 +225,13 @@ pub enum ClusterEvent {
     AssignedPodDeleted(Arc<PodInfo>),
     /// The waiting pod itself changed: before, after.
     PodUpdated(Arc<Pod>, Arc<Pod>),
+    /// A resource claim changed: before and after, where it was there.
+    ClaimChanged {
+        /// Before.
+        before: Option<Arc<ResourceClaim>>,
+        /// After.
+        after: Option<Arc<ResourceClaim>>,
+    },
     /// Another object changed; its kind.
     Other(&'static str),
 }
@@ -230,7 +242,7 @@ pub trait Plugin: Send + Sync + 'static {
     ///
     /// # Errors
     /// Says why it may not.
-    fn pre_enqueue(&self, _pod: &PodInfo) -> Result<(), Refusal> {
+    fn pre_enqueue(&self, _pod: &PodInfo, _catalog: &Catalog) -> Result<(), Refusal> {
         Ok(())
     }
 

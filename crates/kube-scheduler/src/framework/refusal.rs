@@ -14,6 +14,8 @@ pub enum Code {
     Unschedulable,
     /// Nothing that the scheduler can do.
     Unresolvable,
+    /// The judgement failed: so does the attempt, which is repeated.
+    Error,
 }
 
 /// A plugin's refusal. Cheap to copy: there is one for each node.

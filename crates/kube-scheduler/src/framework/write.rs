@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use api_types::k8s_openapi::api::core::v1::PersistentVolume;
+use api_types::k8s_openapi::api::{
+    core::v1::PersistentVolume,
+    resource::v1::{AllocationResult, ResourceClaim},
+};
 
 use crate::cache::catalog::Catalog;
 
@@ -23,6 +26,13 @@ pub enum Write {
         /// The node.
         node: String,
     },
+    /// Lets the pod use a resource claim.
+    UseClaim {
+        /// The claim, as the decision saw it.
+        claim: Arc<ResourceClaim>,
+        /// Its devices, where it had none.
+        allocation: Option<Box<AllocationResult>>,
+    },
 }
 
 /// A write, and the plugin that wants it.
@@ -39,6 +49,8 @@ pub struct Planned {
 pub(crate) enum Assumed {
     /// A volume that is taken: as it was, and as it is assumed to be.
     Volume(Arc<PersistentVolume>, Arc<PersistentVolume>),
+    /// A claim that has its devices, by its key.
+    Claim(String),
 }
 
 impl Write {
@@ -56,7 +68,14 @@ impl Write {
                 catalog.volumes.insert(volume.clone(), taken.clone());
                 Some(Assumed::Volume(before, taken))
             }
-            Write::SelectNode { .. } => None,
+            Write::UseClaim { claim, allocation: Some(allocation) } => {
+                let mut allocated = (**claim).clone();
+                allocated.status.get_or_insert_default().allocation = Some((**allocation).clone());
+                let key = claim_key(claim);
+                catalog.allocating.insert(key.clone(), Arc::new(allocated));
+                Some(Assumed::Claim(key))
+            }
+            Write::SelectNode { .. } | Write::UseClaim { allocation: None, .. } => None,
         }
     }
 }
@@ -71,6 +90,29 @@ impl Assumed {
                     catalog.volumes.insert(name, before);
                 }
             }
+            Assumed::Claim(key) => drop(catalog.allocating.remove(&key)),
         }
     }
+
+    /// What was assumed is written: `claims` are the answers of the API server, which may be ahead of the watch.
+    pub(crate) fn settle(self, catalog: &mut Catalog, claims: &[ResourceClaim]) {
+        let Assumed::Claim(key) = self else { return };
+        catalog.allocating.remove(&key);
+        let Some(written) = claims.iter().find(|claim| claim_key(claim) == key) else { return };
+        let known = catalog.resource_claims.get(&key);
+        if known.is_some_and(|known| known.metadata.uid == written.metadata.uid && revision(known) < revision(written))
+        {
+            catalog.resource_claims.insert(key, Arc::new(written.clone()));
+        }
+    }
+}
+
+/// `namespace/name`.
+pub(crate) fn claim_key(claim: &ResourceClaim) -> String {
+    let of = |text: &Option<String>| text.clone().unwrap_or_default();
+    format!("{}/{}", of(&claim.metadata.namespace), of(&claim.metadata.name))
+}
+
+fn revision(claim: &ResourceClaim) -> Option<u64> {
+    claim.metadata.resource_version.as_deref().and_then(|version| version.parse().ok())
 }

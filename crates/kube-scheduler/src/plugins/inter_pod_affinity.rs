@@ -288,6 +288,7 @@ impl Plugin for InterPodAffinity {
             ClusterEvent::NodeAdded(_) => true,
             ClusterEvent::NodeUpdated(before, after) => before.metadata.labels != after.metadata.labels,
             ClusterEvent::Other(kind) => *kind == "Namespace",
+            ClusterEvent::ClaimChanged { .. } => false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    cache::PodInfo,
+    cache::{PodInfo, catalog::Catalog},
     framework::{ClusterEvent, Descriptor, Plugin, Point, Refusal},
 };
 
@@ -17,7 +17,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
 struct SchedulingGates;
 
 impl Plugin for SchedulingGates {
-    fn pre_enqueue(&self, pod: &PodInfo) -> Result<(), Refusal> {
+    fn pre_enqueue(&self, pod: &PodInfo, _catalog: &Catalog) -> Result<(), Refusal> {
         let gates = pod.spec().and_then(|s| s.scheduling_gates.as_deref()).unwrap_or_default();
         if gates.is_empty() {
             return Ok(());

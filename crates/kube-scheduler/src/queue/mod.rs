@@ -128,6 +128,11 @@ impl Queue {
         self.entries.get(key).is_some_and(|e| e.place == Place::Gated)
     }
 
+    /// The pods that are held back by a plugin.
+    pub fn gated(&self) -> impl Iterator<Item = &Arc<PodInfo>> {
+        self.entries.values().filter(|e| e.place == Place::Gated).map(|e| &e.waiting.pod)
+    }
+
     /// Lets a pod that was held back go ahead.
     pub fn ungate(&mut self, key: &str, now: Instant) {
         if let Some(mut entry) = self.take(key) {

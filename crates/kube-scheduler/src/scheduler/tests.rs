@@ -94,7 +94,7 @@ async fn a_failed_binding_frees_the_node_and_is_tried_again() {
     assert_eq!(f.settle(), ["a->n1"]);
     let bind = f.kept.binds.lock().pop().unwrap();
     let error = Some(BindError { message: "conflict".into(), is_gone: false });
-    f.scheduler.take_in(Change::Bound(Box::new(Outcome { bind, error })));
+    f.scheduler.take_in(Change::Bound(Box::new(Outcome { bind, error, claims: Vec::new() })));
     assert_eq!(f.settle(), ["b->n1"], "the freed room goes to who waits");
     f.scheduler.queue.flush(Instant::now() + std::time::Duration::from_secs(2));
     assert_eq!(f.settle(), ["b->n1"], "and the failed one waits for room");
@@ -160,7 +160,7 @@ async fn a_pod_of_the_same_name_is_another_pod() {
     assert_eq!(f.settle(), ["a->n1", "a->n1"]);
     let bind = f.kept.binds.lock().remove(0);
     let error = Some(BindError { message: "gone".into(), is_gone: true });
-    f.scheduler.take_in(Change::Bound(Box::new(Outcome { bind, error })));
+    f.scheduler.take_in(Change::Bound(Box::new(Outcome { bind, error, claims: Vec::new() })));
     assert!(f.scheduler.cache.is_assumed("d/a"), "the first one's failure does not undo the second");
 }
 

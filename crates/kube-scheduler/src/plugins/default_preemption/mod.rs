@@ -61,7 +61,7 @@ impl Plugin for DefaultPreemption {
         let hopeless = |message: &str| PostFilter {
             clear_nomination: true,
             message: format!("preemption: {message}").into(),
-            preemption: None,
+            ..PostFilter::default()
         };
         if candidates.is_empty() {
             return hopeless(&diagnosis.message());

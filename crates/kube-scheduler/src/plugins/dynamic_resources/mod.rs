@@ -1,48 +1,276 @@
-//! DynamicResources: devices through resource claims. Allocation is not there yet: a pod with claims stays pending and says why.
+//! DynamicResources: devices through resource claims (structured parameters, `resource.k8s.io/v1`).
+//!
+//! A pod's claims are allocated together, for one node, when the pod is placed: the allocation is kept in memory until the binder
+//! has written it. What is allocated already ties the pod to the nodes that reach the devices.
+
+mod allocator;
+mod capacity;
+mod claims;
+mod constraints;
+mod needs;
+mod pools;
+mod result;
+mod selectors;
+#[cfg(test)]
+mod tests;
 
 use std::{borrow::Cow, sync::Arc};
 
+use api_types::k8s_openapi::api::resource::v1::ResourceClaim;
+use component_helpers::node_affinity;
+
+use allocator::{Chosen, Failure, Input};
+use needs::{ClaimNeeds, Taken, Trouble};
+use pools::Pools;
+use selectors::Compiled;
+
 use crate::{
-    cache::NodeInfo,
+    cache::{NodeInfo, PodInfo, catalog::Catalog},
     framework::{
-        Code, Context, CycleState, Descriptor, Failed, NodeScorer, Plugin, Point, PostFilter, PreFilter, PreScore,
-        Refusal,
+        ClusterEvent, Code, Context, CycleState, Descriptor, Failed, NodeFilter, NodeScorer, Plugin, Point, PostFilter,
+        PreFilter, PreScore, Refusal, Write, normalize_by_highest,
     },
 };
 
 pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "DynamicResources",
-    points: &[Point::PreFilter, Point::Filter, Point::PostFilter, Point::PreScore, Point::Score],
+    points: &[
+        Point::PreEnqueue,
+        Point::PreFilter,
+        Point::Filter,
+        Point::PostFilter,
+        Point::PreScore,
+        Point::Score,
+        Point::Reserve,
+        Point::PreBind,
+    ],
     weight: 2,
-    build: |_| Ok(Arc::new(DynamicResources)),
+    build: |_| Ok(Arc::new(DynamicResources::default())),
 };
 
-const UNSUPPORTED: Refusal = Refusal::fixed(
-    Code::Unresolvable,
-    &[Cow::Borrowed("pod uses resource claims, which this scheduler does not allocate yet")],
-);
+const ELSEWHERE: Refusal =
+    Refusal::fixed(Code::Unresolvable, &[Cow::Borrowed("resourceclaim not available on the node")]);
+const NO_DEVICES: Refusal = Refusal::fixed(Code::Unresolvable, &[Cow::Borrowed("cannot allocate all claims")]);
+/// The best alternative of a request scores so much, the next one less by one.
+const BEST_ALTERNATIVE: usize = 8;
 
-struct DynamicResources;
+#[derive(Default)]
+struct DynamicResources {
+    compiled: Compiled,
+}
 
-struct Indifferent;
-
-impl Plugin for DynamicResources {
-    fn pre_filter<'a>(&'a self, cx: Context<'a>, _state: &mut CycleState) -> PreFilter<'a> {
-        let claims = cx.pod.spec().and_then(|s| s.resource_claims.as_deref()).unwrap_or_default();
-        if claims.is_empty() { PreFilter::Skip } else { PreFilter::Refuse(UNSUPPORTED) }
-    }
-
-    fn post_filter(&self, _failed: &Failed<'_, '_>) -> PostFilter {
-        PostFilter { message: Cow::Borrowed("no new claims to deallocate"), ..PostFilter::default() }
-    }
-
-    fn pre_score<'a>(&'a self, _cx: Context<'a>, _feasible: &[&'a NodeInfo]) -> PreScore<'a> {
-        PreScore::score(Indifferent)
+impl From<Trouble> for Refusal {
+    fn from(trouble: Trouble) -> Refusal {
+        let (code, reason) = match trouble {
+            Trouble::Unschedulable(reason) => (Code::Unresolvable, reason),
+            Trouble::Error(reason) => (Code::Error, reason),
+        };
+        Refusal { code, reasons: vec![reason.into()].into() }
     }
 }
 
-impl NodeScorer for Indifferent {
-    fn score(&self, _node: &NodeInfo) -> i64 {
-        0
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Refusal {
+        match failure {
+            Failure::None => NO_DEVICES,
+            Failure::Node(reason) => Refusal::unresolvable(reason),
+            Failure::Error(reason) => Trouble::Error(reason).into(),
+        }
     }
+}
+
+/// What a pod needs of devices, whatever the node.
+struct Plan<'a> {
+    pod: &'a PodInfo,
+    /// All claims of the pod.
+    claims: Vec<&'a Arc<ResourceClaim>>,
+    /// Those without devices, in the order of [`Self::claims`].
+    needs: Vec<ClaimNeeds<'a>>,
+    pools: Pools<'a>,
+    taken: Taken<'a>,
+    compiled: &'a Compiled,
+}
+
+impl<'a> Plan<'a> {
+    /// The plan; nothing for a pod without claims.
+    fn new(cx: Context<'a>, compiled: &'a Compiled) -> Result<Option<Self>, Trouble> {
+        let catalog = &cx.snapshot.catalog;
+        let claims = claims::of_pod(cx.pod, catalog).map_err(Trouble::Unschedulable)?;
+        if claims.is_empty() {
+            return Ok(None);
+        }
+        let mut needs = Vec::new();
+        for claim in &claims {
+            if claims::is_allocated(claim) {
+                if !claims::has_room(claim) && !claims::is_reserved_for(claim, cx.pod) {
+                    return Err(Trouble::Unschedulable("resourceclaim in use".to_owned()));
+                }
+                continue;
+            }
+            let key = needs::key(claim);
+            if catalog.allocating.contains_key(&key) {
+                let reason = format!("resource claim {key} is in the process of being allocated");
+                return Err(Trouble::Unschedulable(reason));
+            }
+            needs.push(ClaimNeeds::new(claim, catalog)?);
+        }
+        let (pools, taken) = if needs.is_empty() {
+            (Pools::new(std::iter::empty()), Taken::default())
+        } else {
+            (Pools::new(catalog.resource_slices.values().map(|slice| &**slice)), Taken::new(catalog))
+        };
+        Ok(Some(Plan { pod: cx.pod, claims, needs, pools, taken, compiled }))
+    }
+
+    /// The devices that the node can give to the claims without any.
+    fn allocate(&self, node: &NodeInfo) -> Result<Vec<Vec<Chosen<'a>>>, Refusal> {
+        if self.needs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Plan { needs, pools, taken, compiled, .. } = self;
+        Ok(allocator::allocate(&Input { claims: needs, pools, taken, compiled }, node)?)
+    }
+
+    fn check(&self, node: &NodeInfo) -> Result<Vec<Vec<Chosen<'a>>>, Refusal> {
+        let chosen = self.allocate(node)?;
+        if self.claims.iter().all(|claim| reaches(claim, node)) { Ok(chosen) } else { Err(ELSEWHERE) }
+    }
+
+    /// What must be written before the pod is bound to the node.
+    fn writes(&self, node: &NodeInfo) -> Result<Vec<Write>, Refusal> {
+        let chosen = self.check(node)?;
+        let made = self.needs.iter().zip(&chosen);
+        let mut made = made.map(|(needs, chosen)| result::allocation(needs, chosen, node.name()));
+        let unreserved = self.claims.iter().filter(|claim| !claims::is_reserved_for(claim, self.pod));
+        let write = |claim: &&Arc<ResourceClaim>| {
+            let allocation = if claims::is_allocated(claim) { None } else { made.next().map(Box::new) };
+            Write::UseClaim { claim: Arc::clone(claim), allocation }
+        };
+        Ok(unreserved.map(write).collect())
+    }
+}
+
+/// Whether the node reaches the devices that the claim has.
+fn reaches(claim: &ResourceClaim, node: &NodeInfo) -> bool {
+    let allocation = claim.status.as_ref().and_then(|s| s.allocation.as_ref());
+    let selector = allocation.and_then(|a| a.node_selector.as_ref());
+    selector.is_none_or(|selector| node_affinity::selector_matches(selector, &node.node))
+}
+
+#[derive(Clone)]
+struct Filter<'a>(Arc<Plan<'a>>);
+
+impl<'a> NodeFilter<'a> for Filter<'a> {
+    fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
+        self.0.check(node).map(drop)
+    }
+
+    fn boxed(&self) -> Box<dyn NodeFilter<'a> + 'a> {
+        Box::new(self.clone())
+    }
+}
+
+/// Nodes that give the better alternatives are better.
+struct Scorer<'a>(Option<Plan<'a>>);
+
+impl NodeScorer for Scorer<'_> {
+    fn score(&self, node: &NodeInfo) -> i64 {
+        let Some(plan) = &self.0 else { return 0 };
+        let Ok(chosen) = plan.allocate(node) else { return 0 };
+        let mut score = 0;
+        for (needs, chosen) in plan.needs.iter().zip(&chosen) {
+            for (request, _) in needs.requests.iter().enumerate().filter(|(_, options)| options.len() > 1) {
+                let option = chosen.iter().find(|c| c.request.0 == request).map(|c| c.request.1);
+                score += option.map_or(0, |option| BEST_ALTERNATIVE.saturating_sub(option));
+            }
+        }
+        i64::try_from(score).unwrap_or(i64::MAX)
+    }
+
+    fn normalize(&self, scores: &mut [i64], _nodes: &[&NodeInfo]) {
+        normalize_by_highest(scores, false);
+    }
+}
+
+impl Plugin for DynamicResources {
+    fn pre_enqueue(&self, pod: &PodInfo, catalog: &Catalog) -> Result<(), Refusal> {
+        claims::of_pod(pod, catalog).map(drop).map_err(Refusal::unresolvable)
+    }
+
+    fn pre_filter<'a>(&'a self, cx: Context<'a>, _state: &mut CycleState) -> PreFilter<'a> {
+        match Plan::new(cx, &self.compiled) {
+            Ok(None) => PreFilter::Skip,
+            Ok(Some(plan)) => PreFilter::filter(Filter(Arc::new(plan))),
+            Err(trouble) => PreFilter::Refuse(trouble.into()),
+        }
+    }
+
+    /// A claim that ties the pod to nodes where it does not fit, and that nobody else uses, is given up.
+    fn post_filter(&self, failed: &Failed<'_, '_>) -> PostFilter {
+        let say = |message: &'static str| PostFilter { message: Cow::Borrowed(message), ..PostFilter::default() };
+        let claims = match Plan::new(failed.cx, &self.compiled) {
+            Ok(Some(plan)) => plan.claims,
+            Ok(None) | Err(_) => return say("no new claims to deallocate"),
+        };
+        let refused = failed.diagnosis.refusals.iter().filter(|(_, refusal)| *refusal == ELSEWHERE);
+        let nodes: Vec<&NodeInfo> = refused.filter_map(|(slot, _)| failed.cx.snapshot.at(*slot)).collect();
+        let only_ours = |claim: &ResourceClaim| {
+            claims::users(claim).is_empty()
+                || (claims::users(claim).len() == 1 && claims::is_reserved_for(claim, failed.cx.pod))
+        };
+        let in_the_way =
+            |claim: &&&Arc<ResourceClaim>| only_ours(claim) && nodes.iter().any(|node| !reaches(claim, node));
+        match claims.iter().find(in_the_way) {
+            None => say("still not schedulable"),
+            Some(claim) => {
+                PostFilter { deallocate: Some(Arc::clone(claim)), ..say("deallocation of ResourceClaim completed") }
+            }
+        }
+    }
+
+    fn pre_score<'a>(&'a self, cx: Context<'a>, _feasible: &[&'a NodeInfo]) -> PreScore<'a> {
+        let plan = Plan::new(cx, &self.compiled).ok().flatten();
+        let choice = |plan: &Plan<'_>| plan.needs.iter().any(|n| n.requests.iter().any(|options| options.len() > 1));
+        PreScore::score(Scorer(plan.filter(choice)))
+    }
+
+    fn reserve(&self, cx: Context<'_>, _state: &CycleState, node: &NodeInfo) -> Result<Vec<Write>, Refusal> {
+        Plan::new(cx, &self.compiled)?.map_or(Ok(Vec::new()), |plan| plan.writes(node))
+    }
+
+    fn hint(&self, pod: &PodInfo, event: &ClusterEvent) -> bool {
+        match event {
+            ClusterEvent::NodeAdded(_) => true,
+            ClusterEvent::NodeUpdated(before, after) => before.metadata.labels != after.metadata.labels,
+            ClusterEvent::Other(kind) => matches!(*kind, "DeviceClass" | "ResourceSlice"),
+            ClusterEvent::ClaimChanged { before, after } => claim_helps(pod, before.as_deref(), after.as_deref()),
+            ClusterEvent::PodUpdated(before, after) => {
+                let statuses = |pod: &api_types::k8s_openapi::api::core::v1::Pod| {
+                    pod.status.as_ref().and_then(|s| s.resource_claim_statuses.clone())
+                };
+                statuses(before) != statuses(after)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Devices that become free help everybody, everything else only the pods of that claim.
+fn claim_helps(pod: &PodInfo, before: Option<&ResourceClaim>, after: Option<&ResourceClaim>) -> bool {
+    let freed = before.is_some_and(claims::is_allocated) && !after.is_some_and(claims::is_allocated);
+    let Some(claim) = after else { return freed };
+    let ours = claim.metadata.namespace.as_deref() == Some(pod.namespace())
+        && uses(pod, claim.metadata.name.as_deref().unwrap_or_default());
+    freed || (ours && before.is_none_or(|before| before.status != claim.status))
+}
+
+/// Whether the pod names the claim, itself or in its status.
+fn uses(pod: &PodInfo, name: &str) -> bool {
+    let named = pod.spec().iter().any(|spec| {
+        spec.resource_claims.iter().flatten().any(|claim| claim.resource_claim_name.as_deref() == Some(name))
+    });
+    named
+        || pod.pod.status.iter().any(|status| {
+            status.resource_claim_statuses.iter().flatten().any(|s| s.resource_claim_name.as_deref() == Some(name))
+        })
 }

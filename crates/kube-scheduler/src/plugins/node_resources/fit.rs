@@ -73,7 +73,7 @@ impl Plugin for Fit {
             }
             ClusterEvent::AssignedPodUpdated(before, after) => before.requests != after.requests,
             ClusterEvent::AssignedPodDeleted(_) | ClusterEvent::PodUpdated(..) => true,
-            ClusterEvent::AssignedPodAdded(_) | ClusterEvent::Other(_) => false,
+            ClusterEvent::AssignedPodAdded(_) | ClusterEvent::ClaimChanged { .. } | ClusterEvent::Other(_) => false,
         }
     }
 }

@@ -233,7 +233,7 @@ impl Plugin for PodTopologySpread {
                 before.metadata.labels != after.metadata.labels || before.spec != after.spec
             }
             ClusterEvent::PodUpdated(..) => true,
-            ClusterEvent::Other(_) => false,
+            ClusterEvent::ClaimChanged { .. } | ClusterEvent::Other(_) => false,
         }
     }
 }

@@ -91,7 +91,7 @@ async fn a_pod_waits_for_its_gang() {
     assert_eq!(bound, ["g1->n1", "g2->n1"]);
     let bind = f.kept.binds.lock().pop().unwrap();
     let name = bind.waiting.pod.name().to_owned();
-    f.scheduler.take_in(Change::Bound(Box::new(Outcome { bind, error: None })));
+    f.scheduler.take_in(Change::Bound(Box::new(Outcome { bind, error: None, claims: Vec::new() })));
     assert_eq!(heard(&name), [format!("Gang bound {name} n1")]);
 }
 
