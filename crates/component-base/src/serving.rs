@@ -145,11 +145,19 @@ pub struct HealthPort {
     pub extra: Vec<(&'static str, PageFn)>,
 }
 
-/// Builds the body of a page.
-pub type PageFn = Box<dyn Fn() -> String + Send + Sync>;
+/// Answers for a page, given the query.
+pub type PageFn = Box<dyn Fn(&str) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync>;
+
+/// A page of plain text.
+pub fn plain_page(body: impl Fn() -> String + Send + Sync + 'static) -> PageFn {
+    Box::new(move |_query| {
+        let response = text(StatusCode::OK, body());
+        Box::pin(async move { response })
+    })
+}
 
 impl HealthPort {
-    fn page(&self, path: &str, query: &str) -> Response<Body> {
+    async fn page(&self, path: &str, query: &str) -> Response<Body> {
         if let Some(report) = self.checks.answer(path, query) {
             return text(StatusCode::from_u16(report.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), report.body);
         }
@@ -157,7 +165,7 @@ impl HealthPort {
             "/metrics" => text(StatusCode::OK, crate::metrics::render()),
             "/version" => text(StatusCode::OK, crate::flags::VERSION),
             _ => match self.extra.iter().find(|(p, _)| *p == path) {
-                Some((_, page)) => text(StatusCode::OK, page()),
+                Some((_, page)) => page(query).await,
                 None => text(StatusCode::NOT_FOUND, "404 page not found\n"),
             },
         }
@@ -173,7 +181,7 @@ impl Handler for HealthPort {
             {
                 return refusal;
             }
-            self.page(parts.uri.path(), parts.uri.query().unwrap_or_default())
+            self.page(parts.uri.path(), parts.uri.query().unwrap_or_default()).await
         })
     }
 }

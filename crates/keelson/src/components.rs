@@ -140,7 +140,14 @@ fn controller_manager(cluster: &Cluster) -> Vec<String> {
 }
 
 fn scheduler(cluster: &Cluster) -> Vec<String> {
-    ours(cluster, "kube-scheduler", manager_flags(cluster, "kube-scheduler"))
+    let pki = |file: &str| cluster.pki_dir().join(file).display().to_string();
+    let mut flags = manager_flags(cluster, "kube-scheduler");
+    // Its answers to `kubectl explain-pending` can be verified.
+    flags.extend([
+        format!("--tls-cert-file={}", pki("scheduler.crt")),
+        format!("--tls-private-key-file={}", pki("scheduler.key")),
+    ]);
+    ours(cluster, "kube-scheduler", flags)
 }
 
 fn cloud_controller_manager(cluster: &Cluster) -> Vec<String> {

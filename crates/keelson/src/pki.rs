@@ -57,6 +57,11 @@ fn leaves(cluster: &Cluster) -> Vec<Leaf> {
     api_names.extend([KUBERNETES_SERVICE_IP.to_owned(), "127.0.0.1".to_owned(), cluster.control_plane().to_string()]);
     let mut leaves = vec![
         Leaf::server("apiserver", "kube-apiserver", api_names),
+        Leaf::server(
+            "scheduler",
+            "kube-scheduler",
+            vec!["localhost".to_owned(), "127.0.0.1".to_owned(), cluster.control_plane().to_string()],
+        ),
         Leaf::client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", Some("system:masters")),
     ];
     leaves.extend(CLIENTS.iter().map(|(file, user, group)| Leaf::client(file, user, *group)));

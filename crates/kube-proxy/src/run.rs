@@ -50,7 +50,7 @@ pub async fn run(
     }
     if let Some(address) = options.metrics {
         let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address} for metrics"))?;
-        let mode: serving::PageFn = Box::new(|| "iptables".to_owned());
+        let mode = serving::plain_page(|| "iptables".to_owned());
         let port = HealthPort { checks: Checks::with_ping(), guard: None, extra: vec![("/proxyMode", mode)] };
         tasks.spawn(serving::serve(listener, None, Arc::new(port), shutdown.clone()));
     }

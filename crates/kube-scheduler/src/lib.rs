@@ -8,6 +8,8 @@
 mod binder;
 pub mod cache;
 pub mod config;
+mod desk;
+pub mod explain;
 pub mod extender;
 pub mod framework;
 mod metrics;

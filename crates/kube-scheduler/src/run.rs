@@ -23,6 +23,7 @@ use crate::{
     binder::Binder,
     cache::catalog::{Catalog, Objects},
     config::Config,
+    desk::Desk,
     options::LeaderOptions,
     scheduler::{Change, Scheduler},
 };
@@ -51,11 +52,13 @@ impl Process {
 /// Where the configuration cannot be used, the port cannot be opened, or the lease is lost.
 pub async fn run(config: Config, client: Client, process: Process, shutdown: CancellationToken) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
+    let desk = Desk::default();
     if let Some(port) = process.port {
-        port.serve(&client, health::Checks::with_ping(), Vec::new(), &tasks, shutdown.clone()).await?;
+        let pages = vec![("/debug/explain", desk.page())];
+        port.serve(&client, health::Checks::with_ping(), pages, &tasks, shutdown.clone()).await?;
     }
     let result = match process.leader {
-        None => lead(config, client, shutdown.clone()).await,
+        None => lead(config, client, desk, shutdown.clone()).await,
         Some(options) => {
             let election = LeaderConfig {
                 namespace: options.namespace,
@@ -65,9 +68,10 @@ pub async fn run(config: Config, client: Client, process: Process, shutdown: Can
                 renew_deadline: options.renew_deadline,
                 retry_period: options.retry_period,
             };
-            let led =
-                run_as_leader(client.clone(), election, shutdown.clone(), |leading| lead(config, client, leading))
-                    .await;
+            let led = run_as_leader(client.clone(), election, shutdown.clone(), |leading| {
+                lead(config, client, desk, leading)
+            })
+            .await;
             match led {
                 Ok(result) => result.unwrap_or(Ok(())),
                 Err(lost @ LeaderError::Lost { .. }) => Err(lost.into()),
@@ -86,11 +90,12 @@ fn hostname() -> anyhow::Result<String> {
 }
 
 /// Schedules until `shutdown`.
-async fn lead(config: Config, client: Client, shutdown: CancellationToken) -> anyhow::Result<()> {
+async fn lead(config: Config, client: Client, desk: Desk, shutdown: CancellationToken) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let (changes, inbox) = mpsc::unbounded_channel();
     let informers = Informers::new(client.clone(), tasks.clone(), shutdown.clone());
     watch(&informers, &changes);
+    desk.open(changes.clone());
     let recorder = EventRecorder::new(client.clone(), EventSource::default(), &tasks, shutdown.clone());
     let binder = Binder::new(client, recorder, tasks.clone(), changes, config.extenders.clone());
     let scheduler = Scheduler::new(&config, binder).context("configuration")?;

@@ -17,13 +17,17 @@ use api_types::k8s_openapi::api::{
 use component_base::{clock, rng};
 use component_helpers::pods;
 use controller_runtime::Event;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     binder::{Bind, Failure, Outcome, Writer},
     cache::{Cache, PodInfo, catalog::Catalog},
     config::Config,
+    explain::{self, Explanation},
     framework::{ClusterEvent, ConfigError, Point, Profile, WaitingPods, claim_key},
     metrics::Metrics,
     queue::{Queue, Waiting},
@@ -45,6 +49,15 @@ pub(crate) enum Change {
     Other(&'static str, CatalogChange),
     /// The binder is done with a pod.
     Bound(Box<Outcome>),
+    /// Somebody asks why a pod waits.
+    Explain(Question),
+}
+
+/// Why does the pod with that key wait? Answered with nothing where it does not.
+pub(crate) struct Question {
+    pub(crate) key: String,
+    pub(crate) rows: usize,
+    pub(crate) answer: oneshot::Sender<Option<Explanation>>,
 }
 
 /// The state of the loop.
@@ -125,7 +138,27 @@ impl<W: Writer> Scheduler<W> {
                 self.announce(&ClusterEvent::Other(kind));
             }
             Change::Bound(outcome) => self.bound(*outcome),
+            // Who asked may have gone.
+            Change::Explain(question) => drop(question.answer.send(self.explain(&question.key, question.rows))),
         }
+    }
+
+    fn explain(&mut self, key: &str, rows: usize) -> Option<Explanation> {
+        self.cache.snapshot.settle();
+        if let Some(bind) = self.parked.values().find(|bind| &*bind.waiting.pod.key == key) {
+            let profile = self.profile_of(&bind.waiting.pod.pod)?;
+            let mut explanation = explain::explain(profile, &self.cache.snapshot, &bind.waiting.pod, 0);
+            explanation.place = explain::Place::Binding;
+            explanation.refused_by = self.permits.get(&bind.waiting.pod.uid)?.pending().collect();
+            return Some(explanation);
+        }
+        let waiting = self.queue.get(key)?;
+        let profile = self.profile_of(&waiting.pod.pod)?;
+        let mut explanation = explain::explain(profile, &self.cache.snapshot, &waiting.pod, rows);
+        explanation.place = self.queue.place(key)?;
+        explanation.attempts = waiting.attempts;
+        explanation.refused_by = waiting.refused_by.iter().copied().collect();
+        Some(explanation)
     }
 
     // --- changes ---

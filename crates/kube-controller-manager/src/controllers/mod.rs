@@ -27,6 +27,7 @@ mod policy_status;
 mod protection;
 mod replicaset;
 mod replicationcontroller;
+mod resourceclaim;
 mod resourcequota;
 mod root_ca;
 mod serviceaccount;
@@ -172,6 +173,12 @@ pub static ALL: &[Controller] = &[
         "ephemeral-volume-controller",
         ephemeralvolume::start,
     ),
+    controller(
+        "resourceclaim-controller",
+        "resource-claim-controller",
+        "resource-claim-controller",
+        resourceclaim::start,
+    ),
     controller("service-cidr-controller", "service-cidr-controller", "service-cidrs-controller", servicecidr::start),
     controller(
         "validatingadmissionpolicy-status-controller",
@@ -190,7 +197,6 @@ pub const MISSING: &[&str] = &[
     "persistentvolume-attach-detach-controller",
     "persistentvolume-expander-controller",
     "podcertificaterequest-cleaner-controller",
-    "resourceclaim-controller",
     "selinux-warning-controller",
     "storage-version-migrator-controller",
     "storageversion-garbage-collector-controller",

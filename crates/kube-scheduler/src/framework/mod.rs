@@ -105,6 +105,11 @@ pub trait NodeFilter<'a>: Send + Sync {
     /// Says why it cannot.
     fn check(&self, node: &NodeInfo) -> Result<(), Refusal>;
 
+    /// What the node lacks that is refused, for those who ask.
+    fn lacks(&self, _node: &NodeInfo) -> Vec<Lack> {
+        Vec::new()
+    }
+
     /// Adds what of the pod the verdict depends on beside the node, pods on it included. False where it depends on more; a filter
     /// that signs has nothing to count in [`Self::add_pod`].
     fn sign(&self, _signature: &mut Signature) -> bool {
@@ -119,6 +124,28 @@ pub trait NodeFilter<'a>: Send + Sync {
 
     /// A copy for a dry run.
     fn boxed(&self) -> Box<dyn NodeFilter<'a> + 'a>;
+}
+
+/// Something that a node lacks for a pod.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lack {
+    /// What it is about: a resource, a port, a label.
+    pub what: String,
+    /// What the pod needs.
+    pub needed: String,
+    /// What the node has.
+    pub has: String,
+    /// How much is missing, in thousandths of what is needed.
+    pub missing: i64,
+}
+
+impl Lack {
+    /// Something that is there or not.
+    #[must_use]
+    pub fn whole(what: String, needed: impl Into<String>, has: impl Into<String>) -> Self {
+        Lack { what, needed: needed.into(), has: has.into(), missing: 1000 }
+    }
 }
 
 /// What a plugin says before nodes are scored.
@@ -334,6 +361,13 @@ impl<'a> FilterSet<'a> {
     pub fn check_part(&self, part: Range<usize>, node: &NodeInfo) -> Result<(), (&'static str, Refusal)> {
         let filters = &self.filters[part];
         filters.iter().try_for_each(|(plugin, filter)| filter.check(node).map_err(|refusal| (*plugin, refusal)))
+    }
+
+    /// Every filter that refuses the node, why, and what is lacking.
+    pub fn verdicts(&self, node: &NodeInfo) -> impl Iterator<Item = (&'static str, Refusal, Vec<Lack>)> {
+        self.filters.iter().filter_map(|(plugin, filter)| {
+            filter.check(node).err().map(|refusal| (*plugin, refusal, filter.lacks(node)))
+        })
     }
 
     /// Whether no verdict depends on more than the pod and the node, so that dry runs elsewhere leave no trace in the filters.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::{
     cache::{NodeInfo, PodInfo},
     framework::{
-        ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, NodeScorer, Plugin, Point, PreFilter,
+        ClusterEvent, Code, Context, CycleState, Descriptor, Lack, NodeFilter, NodeScorer, Plugin, Point, PreFilter,
         PreScore, Refusal, Signature, normalize_by_highest,
     },
 };
@@ -111,6 +111,15 @@ impl Filter<'_> {
 impl<'a> NodeFilter<'a> for Filter<'a> {
     fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
         self.judge(&node.node)
+    }
+
+    /// Of the node selector: what a required affinity wants has more than one way of being there.
+    fn lacks(&self, node: &NodeInfo) -> Vec<Lack> {
+        let selector = self.spec.and_then(|spec| spec.node_selector.as_ref());
+        let wrong = selector.into_iter().flatten().filter(|(key, value)| node.label(key) != Some(value.as_str()));
+        wrong
+            .map(|(key, value)| Lack::whole(format!("label {key}"), value, node.label(key).unwrap_or("none")))
+            .collect()
     }
 
     fn sign(&self, signature: &mut Signature) -> bool {

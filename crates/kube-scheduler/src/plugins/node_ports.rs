@@ -7,7 +7,8 @@ use component_helpers::ports::HostPort;
 use crate::{
     cache::{NodeInfo, PodInfo},
     framework::{
-        ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, Plugin, Point, PreFilter, Refusal, Signature,
+        ClusterEvent, Code, Context, CycleState, Descriptor, Lack, NodeFilter, Plugin, Point, PreFilter, Refusal,
+        Signature,
     },
 };
 
@@ -47,6 +48,15 @@ impl<'a> NodeFilter<'a> for Filter<'a> {
     fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
         let mut taken = node.pods.iter().flat_map(|p| &p.host_ports);
         if taken.any(|port| self.0.iter().any(|wanted| wanted.conflicts(port))) { Err(REFUSAL) } else { Ok(()) }
+    }
+
+    fn lacks(&self, node: &NodeInfo) -> Vec<Lack> {
+        let taken = |wanted: &HostPort| {
+            let by = node.pods.iter().find(|pod| pod.host_ports.iter().any(|port| wanted.conflicts(port)))?;
+            let what = format!("port {}/{}", wanted.port, wanted.protocol);
+            Some(Lack::whole(what, "free", format!("taken by {}", by.key)))
+        };
+        self.0.iter().filter_map(taken).collect()
     }
 
     fn sign(&self, signature: &mut Signature) -> bool {

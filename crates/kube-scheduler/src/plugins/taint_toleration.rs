@@ -8,7 +8,7 @@ use component_helpers::{nodes, taints};
 use crate::{
     cache::{NodeInfo, PodInfo},
     framework::{
-        ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, NodeScorer, Plugin, Point, PreFilter,
+        ClusterEvent, Code, Context, CycleState, Descriptor, Lack, NodeFilter, NodeScorer, Plugin, Point, PreFilter,
         PreScore, Refusal, Signature, normalize_by_highest,
     },
 };
@@ -63,6 +63,15 @@ fn untolerated<'a>(all: &'a [Taint], tolerations: &[Toleration]) -> Option<&'a T
 impl<'a> NodeFilter<'a> for Filter<'a> {
     fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
         if untolerated(node.taints(), self.0).is_some() { Err(REFUSAL) } else { Ok(()) }
+    }
+
+    fn lacks(&self, node: &NodeInfo) -> Vec<Lack> {
+        let taint = untolerated(node.taints(), self.0);
+        let shown = |taint: &Taint| match taint.value.as_deref().unwrap_or_default() {
+            "" => format!("{}:{}", taint.key, taint.effect),
+            value => format!("{}={value}:{}", taint.key, taint.effect),
+        };
+        taint.map(|taint| Lack::whole("toleration".to_owned(), shown(taint), "none")).into_iter().collect()
     }
 
     fn sign(&self, signature: &mut Signature) -> bool {

@@ -14,7 +14,7 @@ use std::{
 use api_types::k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::cache::PodInfo;
+use crate::{cache::PodInfo, explain};
 
 /// How long a refused pod waits at most for something to change.
 const MAX_PENDING: Duration = Duration::from_secs(5 * 60);
@@ -120,6 +120,17 @@ impl Queue {
         entry.waiting.pod = pod;
         self.insert(entry.waiting, entry.place, entry.not_before);
         true
+    }
+
+    /// Where the pod waits.
+    #[must_use]
+    pub fn place(&self, key: &str) -> Option<explain::Place> {
+        Some(match self.entries.get(key)?.place {
+            Place::Active => explain::Place::Active,
+            Place::Backoff { .. } => explain::Place::Backoff,
+            Place::Pending { .. } => explain::Place::Unschedulable,
+            Place::Gated => explain::Place::Gated,
+        })
     }
 
     /// Whether the pod is held back by a plugin.

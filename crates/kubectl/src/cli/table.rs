@@ -75,6 +75,7 @@ commands! {
     "set serviceaccount" => set::serviceaccount;
     "set subject" => set::subject;
     "explain" => explain::run;
+    "explain-pending" => explain_pending::run;
     "edit" => edit::edit;
     "apply edit-last-applied" => edit::edit_last_applied;
     "diff" => edit::diff;

@@ -14,6 +14,7 @@ pub mod edit;
 pub mod events;
 pub mod exec;
 pub mod explain;
+pub mod explain_pending;
 pub mod get;
 pub mod label;
 pub mod logs;

@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used, reason = "a failure anywhere in this file is the failure of a test")]
 
 mod access;
+mod devices;
 mod life;

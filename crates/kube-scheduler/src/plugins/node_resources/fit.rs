@@ -2,13 +2,14 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use api_types::quantity::{Format, Quantity};
 use serde::Deserialize;
 
 use super::strategy::{Strategy, StrategyArgs};
 use crate::{
     cache::{NodeInfo, PodInfo, resources},
     framework::{
-        ClusterEvent, Code, ConfigError, Context, CycleState, Descriptor, NodeFilter, NodeScorer, Plugin, Point,
+        ClusterEvent, Code, ConfigError, Context, CycleState, Descriptor, Lack, NodeFilter, NodeScorer, Plugin, Point,
         PreFilter, PreScore, Refusal, Signature,
     },
 };
@@ -79,10 +80,30 @@ impl Plugin for Fit {
 }
 
 /// A resource that the node has too little of.
-struct Shortfall {
+struct Shortfall<'a> {
     reason: Cow<'static, str>,
+    resource: &'a str,
+    wanted: i64,
+    free: i64,
     /// Even the empty node would not do.
     never_fits: bool,
+}
+
+impl Shortfall<'_> {
+    fn lack(&self) -> Lack {
+        let amount = |amount: i64| match self.resource {
+            "cpu" => Quantity::from_millis(amount).to_string(),
+            "memory" | "ephemeral-storage" => Quantity::from_units(amount, Format::BinarySi).to_string(),
+            _ => amount.to_string(),
+        };
+        let missing = i128::from(self.wanted) - i128::from(self.free);
+        Lack {
+            what: self.resource.to_owned(),
+            needed: amount(self.wanted),
+            has: amount(self.free),
+            missing: i64::try_from(missing * 1000 / i128::from(self.wanted.max(1))).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 impl Fit {
@@ -92,23 +113,24 @@ impl Fit {
             && (self.ignored.iter().any(|n| n == name) || self.ignored_groups.iter().any(|g| g == group))
     }
 
-    fn shortfalls(&self, pod: &PodInfo, node: &NodeInfo) -> Vec<Shortfall> {
+    fn shortfalls<'p>(&self, pod: &'p PodInfo, node: &NodeInfo) -> Vec<Shortfall<'p>> {
         let mut short = Vec::new();
-        let mut need = |reason: Cow<'static, str>, wanted: i64, allocatable: i64, requested: i64| {
-            if wanted > 0 && wanted > allocatable - requested {
-                short.push(Shortfall { reason, never_fits: wanted > allocatable });
+        let mut need = |resource: &'p str, reason: Cow<'static, str>, wanted: i64, allocatable: i64, requested: i64| {
+            let free = allocatable - requested;
+            if wanted > 0 && wanted > free {
+                short.push(Shortfall { reason, resource, wanted, free, never_fits: wanted > allocatable });
             }
         };
         let (want, have, used) = (&pod.requests, &node.allocatable, &node.requested);
-        need(Cow::Borrowed("Too many pods"), 1, node.allowed_pods, node.pods.len() as i64);
-        need(Cow::Borrowed("Insufficient cpu"), want.milli_cpu, have.milli_cpu, used.milli_cpu);
-        need(Cow::Borrowed("Insufficient memory"), want.memory, have.memory, used.memory);
+        need("pods", Cow::Borrowed("Too many pods"), 1, node.allowed_pods, node.pods.len() as i64);
+        need("cpu", Cow::Borrowed("Insufficient cpu"), want.milli_cpu, have.milli_cpu, used.milli_cpu);
+        need("memory", Cow::Borrowed("Insufficient memory"), want.memory, have.memory, used.memory);
         let storage = (want.ephemeral_storage, have.ephemeral_storage, used.ephemeral_storage);
-        need(Cow::Borrowed("Insufficient ephemeral-storage"), storage.0, storage.1, storage.2);
+        need("ephemeral-storage", Cow::Borrowed("Insufficient ephemeral-storage"), storage.0, storage.1, storage.2);
         for (name, wanted) in want.scalars.iter().filter(|(name, _)| !self.is_ignored(name)) {
             let (have, used) = (have.scalar(name), used.scalar(name));
             if *wanted > 0 && *wanted > have - used {
-                need(Cow::Owned(format!("Insufficient {name}")), *wanted, have, used);
+                need(name, Cow::Owned(format!("Insufficient {name}")), *wanted, have, used);
             }
         }
         short
@@ -124,6 +146,10 @@ impl<'a> NodeFilter<'a> for Filter<'a> {
         let never = short.iter().any(|s| s.never_fits);
         let code = if never { Code::Unresolvable } else { Code::Unschedulable };
         Err(Refusal { code, reasons: short.into_iter().map(|s| s.reason).collect() })
+    }
+
+    fn lacks(&self, node: &NodeInfo) -> Vec<Lack> {
+        self.fit.shortfalls(self.pod, node).iter().map(Shortfall::lack).collect()
     }
 
     fn sign(&self, signature: &mut Signature) -> bool {
