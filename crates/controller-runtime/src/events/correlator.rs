@@ -68,6 +68,11 @@ impl Correlator {
         Verdict::Write { key, message, known }
     }
 
+    /// What became of the event.
+    pub(super) fn known(&mut self, key: &Same) -> Option<Written> {
+        self.written.get(key).cloned()
+    }
+
     /// Remembers what an event became.
     pub(super) fn wrote(&mut self, key: Same, written: Option<Written>) {
         if let Some(written) = written {

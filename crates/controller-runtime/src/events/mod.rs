@@ -6,23 +6,26 @@
 
 mod correlator;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use api_types::k8s_openapi::{
     api::core::v1::{Event, EventSource as CoreSource, ObjectReference},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time},
 };
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use kube::{
-    Api, Client,
+    Client,
     api::{Patch, PatchParams, PostParams},
 };
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use correlator::{Correlator, Verdict};
+use correlator::{Correlator, Same, Verdict};
 
-/// How many events may wait to be written.
-const QUEUE: usize = 1000;
+/// How many events may wait to be written: as many as a burst of pods makes while the API server is busy with the pods.
+const QUEUE: usize = 10_000;
+/// How many are written at once.
+const AT_ONCE: usize = 16;
 const WRITE_ATTEMPTS: usize = 12;
 const RETRY_DELAY: Duration = Duration::from_secs(10);
 
@@ -76,7 +79,9 @@ impl EventRecorder {
     /// A recorder that writes through `client` in a task of `tasks` until `shutdown`.
     pub fn new(client: Client, source: EventSource, tasks: &TaskTracker, shutdown: CancellationToken) -> Self {
         let (reports, receiver) = mpsc::channel(QUEUE);
-        tasks.spawn(Writer { client, correlator: Correlator::default() }.run(receiver, shutdown));
+        tasks.spawn(
+            Writer { client, correlator: Correlator::default(), under_way: BTreeSet::new() }.run(receiver, shutdown),
+        );
         Self { source: Arc::new(source), reports }
     }
 
@@ -136,78 +141,120 @@ pub fn reference<K: kube::Resource<DynamicType = ()>>(object: &K) -> ObjectRefer
     ObjectReference { resource_version: object.meta().resource_version.clone(), ..object.object_ref(&()) }
 }
 
+/// Decides what is written; the requests themselves run side by side, but never two about the same event.
 struct Writer {
     client: Client,
     correlator: Correlator,
+    /// What is being written now.
+    under_way: BTreeSet<Same>,
 }
+
+type Done = (Same, Option<Written>);
 
 impl Writer {
     async fn run(mut self, mut reports: mpsc::Receiver<Report>, shutdown: CancellationToken) {
-        loop {
-            let report = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return,
-                report = reports.recv() => report,
-            };
-            let Some(report) = report else { return };
-            let written = self.write(&report);
+        let mut requests = FuturesUnordered::new();
+        let mut open = true;
+        while open || !requests.is_empty() {
+            let room = open && requests.len() < AT_ONCE;
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                () = written => {}
+                Some(done) = requests.next() => self.finish(done),
+                report = reports.recv(), if room => match report {
+                    None => open = false,
+                    Some(report) => {
+                        let now = component_base::clock::now();
+                        let Verdict::Write { key, message, mut known } = self.correlator.observe(&report, now) else { continue };
+                        while self.under_way.contains(&key) {
+                            tokio::select! {
+                                biased;
+                                () = shutdown.cancelled() => return,
+                                Some(done) = requests.next() => self.finish(done),
+                            }
+                            known = self.correlator.known(&key);
+                        }
+                        self.under_way.insert(key.clone());
+                        requests.push(write(self.client.clone(), key, report, message, known, now));
+                    }
+                },
             }
         }
     }
 
-    async fn write(&mut self, report: &Report) {
-        let now = component_base::clock::now();
-        let verdict = self.correlator.observe(report, now);
-        let Verdict::Write { key, message, known } = verdict else { return };
-        for attempt in 0..WRITE_ATTEMPTS {
-            if attempt > 0 {
-                tokio::time::sleep(RETRY_DELAY).await;
-            }
-            let result = match &known {
-                Some(known) => self.bump(known, &message, now).await,
-                None => Ok(None),
-            };
-            let result = match result {
-                Ok(None) => self.create(report, &message, now).await.map(Some),
-                result => result,
-            };
-            match result {
-                Ok(written) => return self.correlator.wrote(key, written),
-                Err(kube::Error::Api(status)) => {
-                    tracing::debug!(%status, reason = %report.reason, "the API server refused an event");
-                    return;
-                }
-                Err(error) => tracing::debug!(%error, "could not write an event"),
-            }
-        }
+    fn finish(&mut self, (key, written): Done) {
+        self.under_way.remove(&key);
+        self.correlator.wrote(key, written);
     }
+}
 
-    /// Raises the count of an event that was written before; None when it is gone.
-    async fn bump(&self, known: &Written, message: &str, now: jiff::Timestamp) -> Result<Option<Written>, kube::Error> {
-        let patch = serde_json::json!({"count": known.count + 1, "lastTimestamp": Time(now), "message": message});
-        let api = Api::<Event>::namespaced(self.client.clone(), &known.namespace);
-        match api.patch(&known.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
-            Ok(_) => Ok(Some(Written { count: known.count + 1, ..known.clone() })),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
-            Err(error) => Err(error),
+async fn write(
+    client: Client,
+    key: Same,
+    report: Report,
+    message: String,
+    known: Option<Written>,
+    now: jiff::Timestamp,
+) -> Done {
+    for attempt in 0..WRITE_ATTEMPTS {
+        if attempt > 0 {
+            tokio::time::sleep(RETRY_DELAY).await;
         }
-    }
-
-    async fn create(&self, report: &Report, message: &str, now: jiff::Timestamp) -> Result<Written, kube::Error> {
-        let event = event_object(report, message, now);
-        let written = Written {
-            namespace: event.metadata.namespace.clone().unwrap_or_default(),
-            name: event.metadata.name.clone().unwrap_or_default(),
-            count: 1,
+        let result = match &known {
+            Some(known) => bump(&client, known, &message, now).await,
+            None => Ok(None),
         };
-        let api = Api::<Event>::namespaced(self.client.clone(), &written.namespace);
-        api.create(&PostParams::default(), &event).await?;
-        Ok(written)
+        let result = match result {
+            Ok(None) => create(&client, &report, &message, now).await.map(Some),
+            result => result,
+        };
+        match result {
+            Ok(written) => return (key, written),
+            Err(kube::Error::Api(status)) => {
+                tracing::debug!(%status, reason = %report.reason, "the API server refused an event");
+                return (key, None);
+            }
+            Err(error) => tracing::debug!(%error, "could not write an event"),
+        }
     }
+    (key, None)
+}
+
+fn request(namespace: &str) -> kube::api::Request {
+    kube::api::Request::new(<Event as kube::Resource>::url_path(&(), Some(namespace)))
+}
+
+/// Raises the count of an event that was written before; None when it is gone.
+async fn bump(
+    client: &Client,
+    known: &Written,
+    message: &str,
+    now: jiff::Timestamp,
+) -> Result<Option<Written>, kube::Error> {
+    let patch = serde_json::json!({"count": known.count + 1, "lastTimestamp": Time(now), "message": message});
+    let request = request(&known.namespace)
+        .patch(&known.name, &PatchParams::default(), &Patch::Strategic(patch))
+        .map_err(kube::Error::BuildRequest)?;
+    // Nobody needs the answer's object.
+    match client.request_text(request).await {
+        Ok(_) => Ok(Some(Written { count: known.count + 1, ..known.clone() })),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn create(client: &Client, report: &Report, message: &str, now: jiff::Timestamp) -> Result<Written, kube::Error> {
+    let event = event_object(report, message, now);
+    let written = Written {
+        namespace: event.metadata.namespace.clone().unwrap_or_default(),
+        name: event.metadata.name.clone().unwrap_or_default(),
+        count: 1,
+    };
+    let body = serde_json::to_vec(&event).map_err(kube::Error::SerdeError)?;
+    let request =
+        request(&written.namespace).create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
+    client.request_text(request).await?;
+    Ok(written)
 }
 
 /// An event that the API server has.
@@ -238,5 +285,52 @@ fn event_object(report: &Report, message: &str, now: jiff::Timestamp) -> Event {
         last_timestamp: Some(Time(now)),
         event_time: None::<MicroTime>,
         series: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use kube::client::Body;
+    use parking_lot::Mutex;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A server that takes a second for each request; what it was asked, in order.
+    fn server(asked: Arc<Mutex<Vec<String>>>) -> Client {
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let asked = asked.clone();
+            async move {
+                let method = request.method().clone();
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                asked.lock().push(format!("{method} {} {}", body["message"].as_str().unwrap(), body["count"]));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok::<_, std::io::Error>(http::Response::new(Body::from(b"{}".to_vec())))
+            }
+        });
+        Client::new(service, "ns")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn different_events_are_written_at_once_and_equal_ones_counted() {
+        let (tasks, asked, began) = (TaskTracker::new(), Arc::default(), Instant::now());
+        let recorder =
+            EventRecorder::new(server(Arc::clone(&asked)), EventSource::default(), &tasks, CancellationToken::new());
+        let object = |name: &str| ObjectReference { name: Some(name.to_owned()), ..ObjectReference::default() };
+        for n in 0..AT_ONCE {
+            recorder.event(object(&format!("pod-{n}")), EventType::Normal, "Scheduled", "went");
+        }
+        for _ in 0..3 {
+            recorder.event(object("pod"), EventType::Normal, "Scheduled", "again");
+        }
+        drop(recorder);
+        tasks.close();
+        tasks.wait().await;
+        let asked = asked.lock().clone();
+        assert_eq!(asked.iter().filter(|line| *line == "POST went 1").count(), AT_ONCE);
+        assert_eq!(asked[AT_ONCE..], ["POST again 1", "PATCH again 2", "PATCH again 3"]);
+        assert_eq!(began.elapsed().as_secs(), 4);
     }
 }
