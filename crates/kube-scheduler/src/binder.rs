@@ -31,6 +31,11 @@ use crate::{
 const AT_ONCE: usize = 64;
 /// How long a claim may take to be bound: upstream's default `bindTimeoutSeconds`.
 const BIND_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long the answer to a binding may take: a connection may be dead without anybody saying so.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often it is asked what became of a binding whose answer was lost.
+const DOUBT_POLL: Duration = Duration::from_secs(1);
+const BINDING: &str = "binding rejected: running Bind plugin \"DefaultBinder\"";
 const CLAIM_POLL: Duration = Duration::from_millis(500);
 
 /// A pod on its way to a node.
@@ -157,6 +162,7 @@ impl Binder {
 
     /// What DefaultBinder does.
     async fn bind_to(&self, pod: &PodInfo, node: &str) -> Result<(), BindError> {
+        let permit = self.room.acquire().await;
         let target =
             ObjectReference { kind: Some("Node".to_owned()), name: Some(node.to_owned()), ..Default::default() };
         let mut binding = Binding { target, ..Default::default() };
@@ -168,12 +174,32 @@ impl Binder {
         let request = kube::api::Request::new(<Pod as kube::Resource>::url_path(&(), Some(pod.namespace())))
             .create_subresource("binding", pod.name(), &PostParams::default(), body)
             .map_err(|error| BindError { message: format!("build the binding request: {error}"), is_gone: false })?;
-        let _permit = self.room.acquire().await;
-        self.client
-            .request_text(request)
-            .await
-            .map(drop)
-            .map_err(|error| bind_error("binding rejected: running Bind plugin \"DefaultBinder\"", &error))
+        // On the heap, so that bindings that wait for their turn take little memory.
+        let answer = Box::pin(tokio::time::timeout(ANSWER_TIMEOUT, self.client.request_text(request))).await;
+        drop(permit);
+        let doubt = match answer {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) if is_verdict(&error) => return Err(bind_error(BINDING, &error)),
+            Ok(Err(error)) => bind_error(BINDING, &error),
+            Err(_) => BindError { message: format!("{BINDING}: no answer within {ANSWER_TIMEOUT:?}"), is_gone: false },
+        };
+        if Box::pin(self.is_bound(pod, node)).await { Ok(()) } else { Err(doubt) }
+    }
+
+    /// Whether the pod is on the node after all. As long as that is not known its room is not given away.
+    async fn is_bound(&self, pod: &PodInfo, node: &str) -> bool {
+        loop {
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.pods(pod).get_opt(pod.name())).await;
+            match answer {
+                Ok(Ok(Some(found))) => {
+                    let same = found.metadata.uid.as_deref() == Some(&*pod.uid);
+                    return same && component_helpers::pods::node_name(&found) == Some(node);
+                }
+                Ok(Ok(None)) => return false,
+                Ok(Err(error)) if is_verdict(&error) => return false,
+                Ok(Err(_)) | Err(_) => tokio::time::sleep(DOUBT_POLL).await,
+            }
+        }
     }
 
     async fn bind_volume(&self, claim: &str, volume: &str) -> Result<(), BindError> {
@@ -331,6 +357,11 @@ impl Writer for Binder {
         let (binder, pod, node) = (self.clone(), pod.clone(), node.to_owned());
         self.tasks.spawn(async move { binder.write_nomination(&pod, &node).await });
     }
+}
+
+/// Whether the API server refused, so that nothing was written; else nobody knows.
+fn is_verdict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429)
 }
 
 fn bind_error(doing: &str, error: &kube::Error) -> BindError {

@@ -16,12 +16,8 @@ fn main() -> ExitCode {
 fn start(flags: &Flags) -> anyhow::Result<()> {
     let options = options::options(flags)?;
     let process = Process::new(flags, options.leader)?;
-    // One thread decides, the other reads and writes.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+    // One thread: a decision takes less than handing its results to another thread would.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         let shutdown = shutdown::on_signal();
         let config = kubeconfig::load(&options.kubeconfig, &options.master).await?;

@@ -15,15 +15,19 @@ use kube_controller_manager::Clients;
 use kubelet::host::hollow::HollowHost;
 use storage::{Store, embedded::Embedded};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     eventually,
     history::{History, Recorder},
+    network::Network,
     runtime::FakeRuntime,
 };
 
 const NODES: &str = "system:nodes";
+/// The scheduler's identity.
+pub const SCHEDULER: &str = "system:kube-scheduler";
 const GIB: u64 = 1 << 30;
 /// How long the API server may take to become ready.
 const START: Duration = Duration::from_secs(60);
@@ -42,11 +46,20 @@ pub struct Options {
     pub apiserver_flags: Vec<String>,
     /// Flags of the controller manager, likewise.
     pub controller_manager_flags: Vec<String>,
+    /// Only the API server is there: no controllers, no scheduler but those that the test starts.
+    pub bare: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodes: 1, cpus: 8, memory: 32 * GIB, apiserver_flags: Vec::new(), controller_manager_flags: Vec::new() }
+        Self {
+            nodes: 1,
+            cpus: 8,
+            memory: 32 * GIB,
+            apiserver_flags: Vec::new(),
+            controller_manager_flags: Vec::new(),
+            bare: false,
+        }
     }
 }
 
@@ -86,8 +99,12 @@ impl Cluster {
         let mut cluster =
             Self { api, store, recorder, nodes: BTreeMap::new(), tasks: TaskTracker::new(), shutdown, files, options };
         cluster.wait_ready().await;
-        cluster.start_controller_manager()?;
-        cluster.start_scheduler();
+        if !cluster.options.bare {
+            cluster.start_controller_manager()?;
+            let process = kube_scheduler::Process { leader: None, port: None };
+            let client = cluster.client(SCHEDULER, &[]);
+            cluster.start_scheduler(client, process, cluster.shutdown.clone());
+        }
         for number in 0..cluster.options.nodes {
             cluster.start_node(&format!("node-{number}"));
         }
@@ -103,6 +120,12 @@ impl Cluster {
     pub fn client(&self, user: &str, groups: &[&str]) -> Client {
         let groups: Vec<_> = groups.iter().copied().chain([ALL_AUTHENTICATED]).collect();
         self.api.client_as(UserInfo::new(user, &groups))
+    }
+
+    /// A client with this identity behind a network that can fail.
+    pub fn client_behind(&self, network: &Network, user: &str, groups: &[&str]) -> Client {
+        let groups: Vec<_> = groups.iter().copied().chain([ALL_AUTHENTICATED]).collect();
+        network.client(Local::new(self.api.server.clone(), Some(UserInfo::new(user, &groups))))
     }
 
     /// A client that must authenticate.
@@ -185,19 +208,23 @@ impl Cluster {
         Ok(())
     }
 
-    fn start_scheduler(&self) {
-        let process = kube_scheduler::Process { leader: None, port: None };
-        let client = self.client("system:kube-scheduler", &[]);
+    /// Starts a scheduler that runs until `shutdown`.
+    pub fn start_scheduler(
+        &self,
+        client: Client,
+        process: kube_scheduler::Process,
+        shutdown: CancellationToken,
+    ) -> JoinHandle<()> {
         let config = kube_scheduler::Config::default();
-        self.spawn("kube-scheduler", kube_scheduler::run(config, client, process, self.shutdown.clone()));
+        self.spawn("kube-scheduler", kube_scheduler::run(config, client, process, shutdown))
     }
 
-    fn spawn(&self, component: &'static str, run: impl Future<Output = Result<()>> + Send + 'static) {
+    fn spawn(&self, component: &'static str, run: impl Future<Output = Result<()>> + Send + 'static) -> JoinHandle<()> {
         self.tasks.spawn(async move {
             if let Err(error) = run.await {
                 tracing::error!(component, error = format!("{error:#}"), "component ended");
             }
-        });
+        })
     }
 }
 

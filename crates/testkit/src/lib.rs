@@ -18,13 +18,15 @@ mod cluster;
 mod entropy;
 mod eventually;
 mod history;
+mod network;
 mod runtime;
 mod simulation;
 mod twice;
 
-pub use cluster::{Cluster, Options};
+pub use cluster::{Cluster, Options, SCHEDULER};
 pub use eventually::eventually;
 pub use history::{Entry, History, Recorder};
+pub use network::{Fault, Network};
 pub use runtime::{FakeRuntime, Script};
 pub use simulation::{EPOCH, simulate};
 pub use twice::assert_repeats;

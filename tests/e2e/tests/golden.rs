@@ -1,5 +1,5 @@
 //! The recorded answers of upstream, replayed against our API server on each store: no group may fall below what it once
-//! reached (`golden-ratchet.txt`).
+//! reached (`golden-ratchet.txt`); and the decisions of its scheduler, replayed against ours.
 
 use std::{path::Path, process::Command};
 
@@ -39,6 +39,46 @@ fn recorded_answers_on_etcd() -> Result<()> {
     let store = format!("--etcd-servers=http://127.0.0.1:{}", ETCD_PORTS[0]);
     let _server = server(dir.path(), "18444", &store)?;
     hold(&golden, "18444", "etcd")
+}
+
+/// How many of the recorded decisions are replayed, at two in a second; `KEELSON_DECISIONS` says otherwise.
+const DECISIONS: &str = "80";
+
+#[test]
+fn recorded_decisions() -> Result<()> {
+    let Some(golden) = folder() else { return Ok(()) };
+    let (dir, port) = (tempfile::tempdir()?, "18445");
+    let store = format!("--data-dir={}", dir.path().join("data").display());
+    let _server = server(dir.path(), port, &store)?;
+    let _scheduler = scheduler(dir.path(), port)?;
+    let limit = std::env::var("KEELSON_DECISIONS").unwrap_or_else(|_| DECISIONS.into());
+    let mut command = Command::new("python3");
+    command.arg(format!("{golden}/replay_scheduler.py")).arg(format!("{golden}/scheduler.jsonl.xz"));
+    command.args(["--server", &format!("https://127.0.0.1:{port}"), "--token", TOKEN, "--limit", &limit]);
+    command.arg("--fail-log").arg(dir.path().join("failed"));
+    // It ends with 1 unless every decision is the recorded one.
+    let result =
+        run(&mut command).with_context(|| std::fs::read_to_string(dir.path().join("failed")).unwrap_or_default());
+    println!("{}", result?.trim());
+    Ok(())
+}
+
+/// A scheduler of the server at `port`.
+fn scheduler(dir: &Path, port: &str) -> Result<Background> {
+    let path = |name: &str| dir.join(name).display().to_string();
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: golden\n\
+        clusters: [{{name: golden, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority: {}}}}}]\n\
+        users: [{{name: golden, user: {{token: {TOKEN}}}}}]\n\
+        contexts: [{{name: golden, context: {{cluster: golden, user: golden}}}}]\n",
+        path("certs/apiserver.crt")
+    );
+    std::fs::write(path("kubeconfig"), kubeconfig)?;
+    let child = Command::new(e2e_tests::bin_dir()?.join("kube-scheduler"))
+        .args([&format!("--kubeconfig={}", path("kubeconfig")), "--leader-elect=false", "--secure-port=0"])
+        .stderr(std::fs::File::create(dir.join("scheduler.log"))?)
+        .spawn()?;
+    Ok(Background(child))
 }
 
 /// Where the recorded answers are, when they are there.

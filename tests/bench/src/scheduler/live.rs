@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// How often it is looked whether pods still wait.
 const POLL: Duration = Duration::from_millis(50);
 /// No CPU is used for so long: the events are written too.
-const QUIET: Duration = Duration::from_millis(500);
+const QUIET: Duration = Duration::from_secs(2);
 
 /// What to run, and where.
 pub(crate) struct Wish {
