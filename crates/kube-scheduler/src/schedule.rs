@@ -1,6 +1,8 @@
 //! The decision: which node, or why none. A pure function of the snapshot, the pod, and the choice among equals.
 
-use std::sync::Arc;
+mod parallel;
+
+use std::{collections::VecDeque, sync::Arc};
 
 use api_types::k8s_openapi::api::resource::v1::ResourceClaim;
 
@@ -260,17 +262,24 @@ impl<'a> Search<'a> {
         let signed = self.filters.sign(&mut signature);
         let mut evaluations = cx.snapshot.evaluations.lock();
         let mut kept = evaluations.verdicts(&signature);
+        // Verdicts on the next nodes, in a search that is long and has nothing to go by.
+        let mut ahead = VecDeque::new();
         for step in 0..nodes {
             if self.feasible.len() >= wanted || self.failed.is_some() {
                 break;
             }
             let Some(node) = cx.snapshot.nth((*start + step) % nodes) else { continue };
             let filters = &self.filters;
+            if kept.is_none() && ahead.is_empty() && parallel::ahead(step, nodes) > 0 {
+                let block = (step..step + parallel::ahead(step, nodes)).map(|step| (*start + step) % nodes);
+                let block: Vec<_> = block.filter_map(|at| cx.snapshot.nth(at)).collect();
+                ahead = parallel::judge(filters, cx, &block, parallel::threads()).into();
+            }
             let verdict = match &mut kept {
                 Some(kept) if !cx.snapshot.is_nominated(node) => kept
                     .get(node.slot, cx.snapshot.generation(node.slot), || filters.check_part(0..signed, node))
                     .and_then(|()| filters.check_part(signed..filters.len(), node)),
-                _ => filters.check_with_nominated(cx, node),
+                _ => ahead.pop_front().unwrap_or_else(|| filters.check_with_nominated(cx, node)),
             };
             self.note(node, verdict);
         }

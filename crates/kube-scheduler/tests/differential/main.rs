@@ -1,7 +1,7 @@
 //! Random clusters, judged by the scheduler and by a second, naive implementation: the same nodes are feasible, the scores are the same.
 //!
 //! Each cluster lives on while pods of a few kinds come one after another and nodes and pods change: what the scheduler keeps
-//! between decisions must not show. `KEELSON_CLUSTERS` says how many clusters there are (default 500), `KEELSON_SEED` which is the first.
+//! between decisions must not show. `KEELSON_CLUSTERS` says how many clusters there are (default 300), `KEELSON_SEED` which is the first.
 #![allow(clippy::unwrap_used, reason = "a failure anywhere in this file is the failure of a test")]
 
 mod naive;
@@ -163,7 +163,7 @@ fn setting(name: &str, default: u64) -> u64 {
 #[test]
 fn a_naive_implementation_agrees() {
     let profile = Profile::new(&ProfileConfig::default(), 0).expect("the default profile");
-    let (first, clusters) = (setting("KEELSON_SEED", 1), setting("KEELSON_CLUSTERS", 500));
+    let (first, clusters) = (setting("KEELSON_SEED", 1), setting("KEELSON_CLUSTERS", 300));
     let (mut placed, mut unfit, mut wrong) = (0, 0, Vec::new());
     for seed in first..first + clusters {
         match live(&profile, seed) {
@@ -202,7 +202,7 @@ fn fresh(world: &World) -> Cache {
 fn what_is_kept_does_not_show() {
     let profile = Profile::new(&ProfileConfig::default(), 0).expect("the default profile");
     let (mut same, mut refused) = (0, 0);
-    for seed in 1..=4 {
+    for seed in 1..=2 {
         let mut dice = Dice::new(1_000_000 + seed);
         let kinds: Vec<Value> = (0..KINDS).map(|_| random::template(&mut dice)).collect();
         let mut twins = Twins::new(&mut dice, &kinds);
@@ -239,5 +239,5 @@ fn what_is_kept_does_not_show() {
             }
         }
     }
-    assert!(same > 100 && same + refused == 240, "{same} placed, {refused} refused");
+    assert!(same > 50 && same + refused == 120, "{same} placed, {refused} refused");
 }

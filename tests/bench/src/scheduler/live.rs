@@ -199,11 +199,18 @@ fn create(object: Value) -> Result<Call> {
         "Pod" => "pods",
         "PersistentVolume" => "persistentvolumes",
         "PersistentVolumeClaim" => "persistentvolumeclaims",
+        "DeviceClass" => "deviceclasses",
+        "ResourceSlice" => "resourceslices",
+        "ResourceClaim" => "resourceclaims",
         other => bail!("a workload has a {other}"),
     };
+    let group = match object["apiVersion"].as_str() {
+        Some("v1") | None => "/api/v1".to_owned(),
+        Some(group) => format!("/apis/{group}"),
+    };
     let path = match object["metadata"]["namespace"].as_str() {
-        Some(namespace) => format!("/api/v1/namespaces/{namespace}/{plural}"),
-        None => format!("/api/v1/{plural}"),
+        Some(namespace) => format!("{group}/namespaces/{namespace}/{plural}"),
+        None => format!("{group}/{plural}"),
     };
     Ok(Call { method: Method::POST, path, body: Some(("application/json", object.to_string().into_bytes())) })
 }

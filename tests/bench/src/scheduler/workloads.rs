@@ -17,11 +17,11 @@ pub(crate) struct Workload {
     spec: fn(usize, usize) -> Value,
     /// Objects that the `n`-th pod needs.
     objects: fn(usize) -> Vec<Value>,
-    /// Pods that are there before, for that many nodes.
+    /// What else is there before, for that many nodes.
     before: fn(usize) -> Vec<Value>,
     /// Whether the pods fit nowhere: then their refusals are counted.
     pub(crate) fits: bool,
-    /// Whether it is all about the queue, which decisions do not have.
+    /// Whether it is about the queue or about what is written, which decisions alone do not have.
     pub(crate) only_live: bool,
 }
 
@@ -52,6 +52,14 @@ pub(crate) const ALL: &[Workload] = &[
         name: "volumes",
         spec: |n, _| json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": format!("claim-{n}")}}]}),
         objects: volume,
+        ..BASIC
+    },
+    Workload {
+        name: "claims",
+        spec: |n, _| json!({"resourceClaims": [{"name": "device", "resourceClaimName": format!("claim-{n}")}]}),
+        objects: |n| vec![resource_claim(n)],
+        before: |nodes| std::iter::once(device_class()).chain((0..nodes).map(resource_slice)).collect(),
+        only_live: true,
         ..BASIC
     },
     Workload {
@@ -172,4 +180,24 @@ fn volume(n: usize) -> Vec<Value> {
             "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": volume, "storageClassName": "",
                 "resources": {"requests": {"storage": "1Gi"}}}}),
     ]
+}
+
+fn device_class() -> Value {
+    let expression = "device.driver == 'bench.example.com'";
+    json!({"apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": {"name": "bench"}, "spec": {"selectors": [{"cel": {"expression": expression}}]}})
+}
+
+/// Ten devices of a node.
+fn resource_slice(n: usize) -> Value {
+    let node = format!("node-{n}");
+    let devices: Vec<Value> = (0..10).map(|d| json!({"name": format!("device-{d}")})).collect();
+    json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"name": node}, "spec": {
+        "driver": "bench.example.com", "nodeName": node, "devices": devices, "pool": {"name": node, "generation": 1, "resourceSliceCount": 1}}})
+}
+
+fn resource_claim(n: usize) -> Value {
+    let request =
+        json!({"name": "one", "exactly": {"deviceClassName": "bench", "allocationMode": "ExactCount", "count": 1}});
+    json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": format!("claim-{n}"), "namespace": NAMESPACE},
+        "spec": {"devices": {"requests": [request]}}})
 }
