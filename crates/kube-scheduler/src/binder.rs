@@ -140,6 +140,9 @@ impl Binder {
                 Write::UseClaim { claim, allocation } => {
                     claims.push(self.use_claim(pod, claim, allocation.as_deref()).await.map_err(failed)?);
                 }
+                Write::MakeClaim { claim, allocation, mappings } => {
+                    claims.push(self.make_claim(pod, claim, allocation, mappings).await.map_err(failed)?);
+                }
             }
         }
         for Planned { plugin, write } in &bind.writes {
@@ -150,8 +153,15 @@ impl Binder {
             match write {
                 Write::BindVolume { claim, .. } => self.wait_for_claim(claim, false).await.map_err(failed)?,
                 Write::SelectNode { claim, .. } => self.wait_for_claim(claim, true).await.map_err(failed)?,
-                Write::UseClaim { claim, .. } => self.wait_for_devices(claim, claims).await.map_err(failed)?,
+                // Their turn comes with the claims that were written.
+                Write::UseClaim { .. } | Write::MakeClaim { .. } => {}
             }
+        }
+        for claim in claims.iter() {
+            self.wait_for_devices(claim).await.map_err(|error| BindError {
+                message: format!("running PreBind plugin \"DynamicResources\": {}", error.message),
+                ..error
+            })?;
         }
         let by_extender = self.extenders.bind(pod, &bind.node).await;
         if by_extender.map_err(|message| BindError { message, is_gone: false })? {

@@ -28,7 +28,7 @@ use crate::{
     cache::{Cache, PodInfo, catalog::Catalog},
     config::Config,
     explain::{self, Explanation},
-    framework::{ClusterEvent, ConfigError, Point, Profile, WaitingPods, claim_key},
+    framework::{ClusterEvent, ConfigError, Point, Profile, WaitingPods, claim_key, extended_key, extended_key_of},
     metrics::Metrics,
     queue::{Queue, Waiting},
     schedule::{Decision, Unschedulable, schedule},
@@ -209,7 +209,9 @@ impl<W: Writer> Scheduler<W> {
         let key = pods::key(pod);
         self.queue.remove(&key);
         self.unnominate(&key);
-        self.unpark(pod.metadata.uid.as_deref().unwrap_or_default());
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        self.unpark(uid);
+        self.cache.snapshot.catalog.allocating.remove(&extended_key_of(uid));
         if let Some(info) = self.cache.remove_pod(&key) {
             self.announce(&ClusterEvent::AssignedPodDeleted(info));
         }
@@ -247,6 +249,10 @@ impl<W: Writer> Scheduler<W> {
             Some(claim) => claims.insert(key, claim.clone()),
             None => claims.remove(&key),
         };
+        let made = after.iter().filter(|claim| claim.status.as_ref().is_some_and(|s| s.allocation.is_some()));
+        for key in made.filter_map(|claim| extended_key(claim)) {
+            self.cache.snapshot.catalog.allocating.remove(&key);
+        }
         self.ungate();
         self.announce(&ClusterEvent::ClaimChanged { before, after });
     }

@@ -128,13 +128,11 @@ pub(super) fn label_keys(term: &Field, name: &str, errors: &mut Errors) {
     }
     for key in keys.items() {
         label_key(key.str(), &key, errors);
+        // The pod's own value is there already, once; what the user says of the key beside it is too much.
         let selector = term.get("labelSelector");
-        let named = selector.get("matchExpressions").items().any(|e| e.str_of("key") == key.str());
-        if name == "matchLabelKeys"
-            && selector.exists()
-            && selector.get("matchLabels").value().get(key.str()).is_some()
-            && !named
-        {
+        let said = usize::from(selector.get("matchLabels").value().get(key.str()).is_some())
+            + selector.get("matchExpressions").items().filter(|e| e.str_of("key") == key.str()).count();
+        if name == "matchLabelKeys" && said > 1 {
             errors.invalid_str(&key, "exists in both matchLabelKeys and labelSelector");
         }
     }

@@ -4,6 +4,7 @@ mod affinity;
 mod containers;
 pub(crate) mod defaults;
 mod env;
+pub(crate) mod label_keys;
 mod probes;
 pub(crate) mod qos;
 mod resource_names;

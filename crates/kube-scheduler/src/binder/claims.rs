@@ -3,20 +3,26 @@
 use std::time::Duration;
 
 use api_types::k8s_openapi::{
-    api::resource::v1::{
-        AllocationResult, DeviceRequestAllocationResult, ResourceClaim, ResourceClaimConsumerReference,
+    api::{
+        core::v1::ContainerExtendedResourceRequest,
+        resource::v1::{
+            AllocationResult, DeviceRequestAllocationResult, ResourceClaim, ResourceClaimConsumerReference,
+        },
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use component_base::clock;
 use kube::{
     Api,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
 use super::{BindError, Binder, bind_error};
-use crate::{cache::PodInfo, framework::claim_key};
+use crate::{
+    cache::PodInfo,
+    framework::{claim_key, extended_key},
+};
 
 /// What keeps a claim with devices from vanishing.
 const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
@@ -103,13 +109,8 @@ impl Binder {
     }
 
     /// Waits until the driver has got the devices ready that ask for it; gives them up where it cannot.
-    pub(super) async fn wait_for_devices(
-        &self,
-        claim: &ResourceClaim,
-        written: &[ResourceClaim],
-    ) -> Result<(), BindError> {
-        let key = claim_key(claim);
-        let Some(mut current) = written.iter().find(|c| claim_key(c) == key).cloned() else { return Ok(()) };
+    pub(super) async fn wait_for_devices(&self, claim: &ResourceClaim) -> Result<(), BindError> {
+        let (key, mut current) = (claim_key(claim), claim.clone());
         let claims = self.resource_claims(claim);
         let name = claim.metadata.name.as_deref().unwrap_or_default();
         let poll = async {
@@ -132,8 +133,48 @@ impl Binder {
         ready
     }
 
-    /// Takes the claim's devices away.
+    /// Makes the claim for a pod's extended resources, with its devices, and tells the pod's status of it. What fails leaves no claim.
+    pub(super) async fn make_claim(
+        &self,
+        pod: &PodInfo,
+        claim: &ResourceClaim,
+        allocation: &AllocationResult,
+        mappings: &[ContainerExtendedResourceRequest],
+    ) -> Result<ResourceClaim, BindError> {
+        let made = self.resource_claims(claim).create(&PostParams::default(), claim).await;
+        let made = made.map_err(|error| bind_error("create claim for extended resources", &error))?;
+        let finished = async {
+            let used = self.use_claim(pod, &made, Some(allocation)).await?;
+            let status = json!({"requestMappings": mappings, "resourceClaimName": used.metadata.name});
+            let patch = json!({"metadata": {"uid": &*pod.uid}, "status": {"extendedResourceClaimStatus": status}});
+            let patched =
+                self.pods(pod).patch_status(pod.name(), &PatchParams::default(), &Patch::Strategic(&patch)).await;
+            let doing = format!("update pod {} ExtendedResourceClaimStatus", pod.key);
+            patched.map(|_| used).map_err(|error| bind_error(&doing, &error))
+        };
+        let finished = finished.await;
+        if finished.is_err()
+            && let Err(error) = self.delete_claim(&made).await
+        {
+            tracing::warn!(pod = %pod.key, error = %error.message, "could not delete a claim for extended resources");
+        }
+        finished
+    }
+
+    /// Deletes a claim that the scheduler made.
+    async fn delete_claim(&self, claim: &ResourceClaim) -> Result<(), BindError> {
+        let (claims, name) = (self.resource_claims(claim), claim.metadata.name.as_deref().unwrap_or_default());
+        let failed = |error: kube::Error| bind_error(&format!("delete claim {}", claim_key(claim)), &error);
+        let patch = json!({"metadata": {"uid": claim.metadata.uid, "finalizers": null}});
+        claims.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.map_err(failed)?;
+        claims.delete(name, &DeleteParams::default()).await.map(drop).map_err(failed)
+    }
+
+    /// Takes the claim's devices away; a claim that the scheduler made goes with them.
     pub(super) async fn deallocate(&self, claim: &ResourceClaim) -> Result<(), BindError> {
+        if extended_key(claim).is_some() {
+            return self.delete_claim(claim).await;
+        }
         let patch =
             json!({"metadata": {"uid": claim.metadata.uid}, "status": {"allocation": null, "reservedFor": null}});
         let name = claim.metadata.name.as_deref().unwrap_or_default();
@@ -145,6 +186,12 @@ impl Binder {
     /// Takes the pod off the claims that were written for it; they keep their devices for its next attempt.
     pub(super) async fn stop_using(&self, pod: &PodInfo, written: &[ResourceClaim]) {
         for claim in written {
+            if extended_key(claim).is_some() {
+                if let Err(error) = self.delete_claim(claim).await {
+                    tracing::warn!(pod = %pod.key, error = %error.message, "could not delete a claim");
+                }
+                continue;
+            }
             let user = json!({"$patch": "delete", "uid": &*pod.uid});
             let patch = json!({"metadata": {"uid": claim.metadata.uid}, "status": {"reservedFor": [user]}});
             let name = claim.metadata.name.as_deref().unwrap_or_default();

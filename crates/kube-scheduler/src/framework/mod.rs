@@ -29,7 +29,7 @@ pub use permit::{Permit, Verdicts, WaitingPod, WaitingPods};
 pub use profile::{ConfigError, Profile, Registry};
 pub use refusal::{Code, Diagnosis, Reasons, Refusal};
 pub use signature::Signature;
-pub(crate) use write::{Assumed, claim_key};
+pub(crate) use write::{Assumed, EXTENDED_CLAIM, claim_key, extended_key, extended_key_of};
 pub use write::{Planned, Write};
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api_types::k8s_openapi::api::{
-    core::v1::PersistentVolume,
+    core::v1::{ContainerExtendedResourceRequest, PersistentVolume},
     resource::v1::{AllocationResult, ResourceClaim},
 };
 
@@ -33,7 +33,19 @@ pub enum Write {
         /// Its devices, where it had none.
         allocation: Option<Box<AllocationResult>>,
     },
+    /// Makes the claim for extended resources that devices stand behind.
+    MakeClaim {
+        /// The claim, without a name.
+        claim: Box<ResourceClaim>,
+        /// Its devices.
+        allocation: Box<AllocationResult>,
+        /// Which request serves which container.
+        mappings: Vec<ContainerExtendedResourceRequest>,
+    },
 }
+
+/// Marks the claim that the scheduler makes for a pod's extended resources.
+pub(crate) const EXTENDED_CLAIM: &str = "resource.kubernetes.io/extended-resource-claim";
 
 /// A write, and the plugin that wants it.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +63,8 @@ pub(crate) enum Assumed {
     Volume(Arc<PersistentVolume>, Arc<PersistentVolume>),
     /// A claim that has its devices, by its key.
     Claim(String),
+    /// A claim that is made, by [`extended_key`].
+    Extended(String),
 }
 
 impl Write {
@@ -75,6 +89,13 @@ impl Write {
                 catalog.allocating.insert(key.clone(), Arc::new(allocated));
                 Some(Assumed::Claim(key))
             }
+            Write::MakeClaim { claim, allocation, .. } => {
+                let key = extended_key(claim)?;
+                let mut allocated = (**claim).clone();
+                allocated.status.get_or_insert_default().allocation = Some((**allocation).clone());
+                catalog.allocating.insert(key.clone(), Arc::new(allocated));
+                Some(Assumed::Extended(key))
+            }
             Write::SelectNode { .. } | Write::UseClaim { allocation: None, .. } => None,
         }
     }
@@ -90,11 +111,12 @@ impl Assumed {
                     catalog.volumes.insert(name, before);
                 }
             }
-            Assumed::Claim(key) => drop(catalog.allocating.remove(&key)),
+            Assumed::Claim(key) | Assumed::Extended(key) => drop(catalog.allocating.remove(&key)),
         }
     }
 
-    /// What was assumed is written: `claims` are the answers of the API server, which may be ahead of the watch.
+    /// What was assumed is written: `claims` are the answers of the API server, which may be ahead of the watch. A claim that was made
+    /// stays assumed until the watch shows it.
     pub(crate) fn settle(self, catalog: &mut Catalog, claims: &[ResourceClaim]) {
         let Assumed::Claim(key) = self else { return };
         catalog.allocating.remove(&key);
@@ -111,6 +133,18 @@ impl Assumed {
 pub(crate) fn claim_key(claim: &ResourceClaim) -> String {
     let of = |text: &Option<String>| text.clone().unwrap_or_default();
     format!("{}/{}", of(&claim.metadata.namespace), of(&claim.metadata.name))
+}
+
+/// What stands for the claim of a pod's extended resources until it has a name; nothing for other claims.
+pub(crate) fn extended_key(claim: &ResourceClaim) -> Option<String> {
+    claim.metadata.annotations.as_ref()?.get(EXTENDED_CLAIM)?;
+    let owner = claim.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    Some(extended_key_of(&owner.uid))
+}
+
+/// [`extended_key`] by the pod's UID.
+pub(crate) fn extended_key_of(uid: &str) -> String {
+    format!("<extended-resources>/{uid}")
 }
 
 fn revision(claim: &ResourceClaim) -> Option<u64> {

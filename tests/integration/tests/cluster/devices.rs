@@ -142,3 +142,32 @@ fn claims_from_templates_live_with_their_pod() {
         cluster.stop().await;
     });
 }
+
+#[test]
+fn extended_resources_are_served_by_devices() {
+    simulate(3, || async {
+        let cluster = Cluster::start(Options { nodes: 2, ..Options::default() }).await.unwrap();
+        let admin = cluster.admin();
+        let pods: Api<Pod> = Api::namespaced(admin.clone(), "default");
+        let claims: Api<ResourceClaim> = Api::namespaced(admin.clone(), "default");
+        publish_devices(&admin).await;
+        let class = json!({"metadata": {"name": "card"}, "spec": {"extendedResourceName": "example.com/card"}});
+        create(&Api::<DeviceClass>::all(admin.clone()), class).await;
+        let amounts = json!({"example.com/card": "1"});
+        let container = json!({"name": "main", "image": "registry.example/app", "resources": {"requests": amounts, "limits": amounts}});
+        create(&pods, json!({"metadata": {"name": "plain"}, "spec": {"containers": [container]}})).await;
+        let bound = || async { node_of(&pods, "plain").await };
+        assert_eq!(eventually(MINUTE, "the pod to be bound", bound).await, "node-1");
+        let status = pods.get("plain").await.unwrap().status.unwrap().extended_resource_claim_status.unwrap();
+        assert_eq!(status.request_mappings[0].request_name, "container-0-request-0");
+        let claim = claims.get(&status.resource_claim_name).await.unwrap();
+        assert_eq!(claim.status.unwrap().reserved_for.unwrap()[0].name, "plain");
+        pods.delete("plain", &DeleteParams::default()).await.unwrap();
+        let gone = || async {
+            let left = claims.get_opt(&status.resource_claim_name).await.map_err(|error| error.to_string())?;
+            left.map_or(Ok(()), |claim| Err(format!("{claim:?}")))
+        };
+        eventually(MINUTE, "the claim to vanish", gone).await;
+        cluster.stop().await;
+    });
+}

@@ -26,6 +26,7 @@ pub(crate) static KIND: Kind = Kind {
 
 /// A new pod is pending, and its quality-of-service class follows from its containers.
 fn prepare_create(context: &Context, pod: &mut Value) {
+    crate::pod::label_keys::merge(pod);
     let class = crate::pod::qos::class(&pod["spec"]);
     pod["status"] = json!({"phase": "Pending", "qosClass": class});
     if pod["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty()) {

@@ -14,7 +14,7 @@ use api_types::{
 use super::{
     capacity::{self, Consumed, Counters, full_name},
     constraints::Constraint,
-    needs::{ClaimNeeds, Need, Taken, key},
+    needs::{ClaimNeeds, Need, Taken},
     pools::{Candidate, DeviceId, Pools},
     selectors::Compiled,
 };
@@ -47,7 +47,7 @@ pub(super) enum Failure {
 
 /// What the search needs to know besides the node.
 pub(super) struct Input<'i, 'a> {
-    pub(super) claims: &'i [ClaimNeeds<'a>],
+    pub(super) claims: &'i [&'i ClaimNeeds<'a>],
     pub(super) pools: &'i Pools<'a>,
     pub(super) taken: &'i Taken<'a>,
     pub(super) compiled: &'i Compiled,
@@ -121,7 +121,7 @@ impl<'s, 'i, 'a> Search<'s, 'i, 'a> {
     fn prepare(&mut self, index: usize, claim: &ClaimNeeds<'a>) -> Result<(), Failure> {
         let least = claim.at_least();
         if least > MOST_RESULTS {
-            let claim = key(claim.claim);
+            let claim = &claim.key;
             return Err(Failure::Error(format!(
                 "claim {claim}: number of requested devices {least} exceeds the claim limit of {MOST_RESULTS}"
             )));
@@ -133,10 +133,9 @@ impl<'s, 'i, 'a> Search<'s, 'i, 'a> {
                 self.all.insert(at, devices);
             }
         }
-        let constraints = claim.claim.spec.devices.iter().flat_map(|d| d.constraints.iter().flatten());
-        let made = constraints.enumerate().map(|(number, constraint)| {
+        let made = claim.constraints.iter().enumerate().map(|(number, constraint)| {
             let unknown = || {
-                let claim = key(claim.claim);
+                let claim = &claim.key;
                 format!("claim {claim}, constraint #{number}: empty constraint (unsupported constraint type?)")
             };
             Constraint::new(constraint).ok_or_else(|| Failure::Error(unknown()))
@@ -147,7 +146,7 @@ impl<'s, 'i, 'a> Search<'s, 'i, 'a> {
 
     /// What "all" means on the node: only pools that are whole can tell.
     fn all_devices(&mut self, at: At, need: &Need<'a>) -> Result<Vec<Candidate<'a>>, Failure> {
-        let claim = key(self.input.claims[at.0].claim);
+        let claim = &self.input.claims[at.0].key;
         for pool in self.pools.iter().map(|pool| &self.input.pools.all[*pool]) {
             let (driver, name) = (pool.driver, pool.name);
             let trouble = match (pool.incomplete, pool.invalid) {
@@ -269,7 +268,7 @@ impl<'s, 'i, 'a> Search<'s, 'i, 'a> {
         }
         let compiled = self.input.compiled;
         let class = format!("class {}", need.class.metadata.name.as_deref().unwrap_or_default());
-        let claim = format!("claim {}", key(self.input.claims[at.0].claim));
+        let claim = format!("claim {}", self.input.claims[at.0].key);
         let of_class = need.class.spec.selectors.as_deref().unwrap_or_default();
         let judged = compiled.all_match(&class, of_class, id, candidate.device).and_then(|fits| {
             Ok(fits
@@ -303,8 +302,7 @@ impl<'s, 'i, 'a> Search<'s, 'i, 'a> {
             let (driver, pool, device) = candidate.id();
             return Err(Stop::Failed(Failure::Error(format!(
                 "claim {}, request {}: cannot add device {driver}/{pool}/{device} because a claim constraint would not be satisfied",
-                key(self.input.claims[at.0].claim),
-                need.name
+                self.input.claims[at.0].key, need.name
             ))));
         }
         if !shared {

@@ -7,6 +7,7 @@ mod allocator;
 mod capacity;
 mod claims;
 mod constraints;
+mod extended;
 mod needs;
 mod pools;
 mod result;
@@ -20,6 +21,8 @@ use api_types::k8s_openapi::api::resource::v1::ResourceClaim;
 use component_helpers::node_affinity;
 
 use allocator::{Chosen, Failure, Input};
+pub(super) use extended::backed;
+use extended::{Backed, Extended};
 use needs::{ClaimNeeds, Taken, Trouble};
 use pools::Pools;
 use selectors::Compiled;
@@ -50,6 +53,8 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
 
 const ELSEWHERE: Refusal =
     Refusal::fixed(Code::Unresolvable, &[Cow::Borrowed("resourceclaim not available on the node")]);
+const LEFT_OVER: Refusal =
+    Refusal::fixed(Code::Unresolvable, &[Cow::Borrowed("cannot schedule extended resource claim")]);
 const NO_DEVICES: Refusal = Refusal::fixed(Code::Unresolvable, &[Cow::Borrowed("cannot allocate all claims")]);
 /// The best alternative of a request scores so much, the next one less by one.
 const BEST_ALTERNATIVE: usize = 8;
@@ -86,6 +91,10 @@ struct Plan<'a> {
     claims: Vec<&'a Arc<ResourceClaim>>,
     /// Those without devices, in the order of [`Self::claims`].
     needs: Vec<ClaimNeeds<'a>>,
+    /// The classes behind extended resources of the pod.
+    backed: Backed<'a>,
+    /// A claim for these that an attempt left behind.
+    left_over: Option<&'a Arc<ResourceClaim>>,
     pools: Pools<'a>,
     taken: Taken<'a>,
     compiled: &'a Compiled,
@@ -96,7 +105,8 @@ impl<'a> Plan<'a> {
     fn new(cx: Context<'a>, compiled: &'a Compiled) -> Result<Option<Self>, Trouble> {
         let catalog = &cx.snapshot.catalog;
         let claims = claims::of_pod(cx.pod, catalog).map_err(Trouble::Unschedulable)?;
-        if claims.is_empty() {
+        let backed = extended::backed(cx.pod, catalog);
+        if claims.is_empty() && backed.is_empty() {
             return Ok(None);
         }
         let mut needs = Vec::new();
@@ -114,24 +124,30 @@ impl<'a> Plan<'a> {
             }
             needs.push(ClaimNeeds::new(claim, catalog)?);
         }
-        let (pools, taken) = if needs.is_empty() {
+        let (pools, taken) = if needs.is_empty() && backed.is_empty() {
             (Pools::new(std::iter::empty()), Taken::default())
         } else {
             (Pools::new(catalog.resource_slices.values().map(|slice| &**slice)), Taken::new(catalog))
         };
-        Ok(Some(Plan { pod: cx.pod, claims, needs, pools, taken, compiled }))
+        let left_over = if backed.is_empty() { None } else { extended::left_over(cx.pod, catalog) };
+        Ok(Some(Plan { pod: cx.pod, claims, needs, backed, left_over, pools, taken, compiled }))
     }
 
-    /// The devices that the node can give to the claims without any.
+    /// The devices that the node can give to the claims without any; last, those for extended resources that it does not offer itself.
     fn allocate(&self, node: &NodeInfo) -> Result<Vec<Vec<Chosen<'a>>>, Refusal> {
-        if self.needs.is_empty() {
+        let more = Extended::new(self.pod, &self.backed, node).map(|extended| extended.needs(self.pod));
+        let needs: Vec<&ClaimNeeds<'a>> = self.needs.iter().chain(&more).collect();
+        if needs.is_empty() {
             return Ok(Vec::new());
         }
-        let Plan { needs, pools, taken, compiled, .. } = self;
-        Ok(allocator::allocate(&Input { claims: needs, pools, taken, compiled }, node)?)
+        let Plan { pools, taken, compiled, .. } = self;
+        Ok(allocator::allocate(&Input { claims: &needs, pools, taken, compiled }, node)?)
     }
 
     fn check(&self, node: &NodeInfo) -> Result<Vec<Vec<Chosen<'a>>>, Refusal> {
+        if self.left_over.is_some() {
+            return Err(LEFT_OVER);
+        }
         let chosen = self.allocate(node)?;
         if self.claims.iter().all(|claim| reaches(claim, node)) { Ok(chosen) } else { Err(ELSEWHERE) }
     }
@@ -146,7 +162,18 @@ impl<'a> Plan<'a> {
             let allocation = if claims::is_allocated(claim) { None } else { made.next().map(Box::new) };
             Write::UseClaim { claim: Arc::clone(claim), allocation }
         };
-        Ok(unreserved.map(write).collect())
+        let mut writes: Vec<Write> = unreserved.map(write).collect();
+        if let Some(extended) = Extended::new(self.pod, &self.backed, node)
+            && let Some(chosen) = chosen.last()
+        {
+            let allocation = result::allocation(&extended.needs(self.pod), chosen, node.name());
+            writes.push(Write::MakeClaim {
+                claim: Box::new(extended.claim(self.pod)),
+                allocation: Box::new(allocation),
+                mappings: extended.mappings,
+            });
+        }
+        Ok(writes)
     }
 }
 
@@ -209,6 +236,10 @@ impl Plugin for DynamicResources {
     fn post_filter(&self, failed: &Failed<'_, '_>) -> PostFilter {
         let say = |message: &'static str| PostFilter { message: Cow::Borrowed(message), ..PostFilter::default() };
         let claims = match Plan::new(failed.cx, &self.compiled) {
+            Ok(Some(Plan { left_over: Some(claim), .. })) => {
+                let claim = Some(Arc::clone(claim));
+                return PostFilter { deallocate: claim, ..say("deletion of ResourceClaim completed") };
+            }
             Ok(Some(plan)) => plan.claims,
             Ok(None) | Err(_) => return say("no new claims to deallocate"),
         };

@@ -6,7 +6,8 @@ use std::{
 };
 
 use api_types::k8s_openapi::api::resource::v1::{
-    CapacityRequirements, DeviceClass, DeviceRequest, DeviceSelector, DeviceToleration, ResourceClaim,
+    CapacityRequirements, DeviceClaimConfiguration, DeviceClass, DeviceConstraint, DeviceRequest, DeviceSelector,
+    DeviceToleration, ResourceClaim,
 };
 
 use super::{
@@ -33,7 +34,10 @@ pub(super) struct Need<'a> {
 
 /// A claim to allocate.
 pub(super) struct ClaimNeeds<'a> {
-    pub(super) claim: &'a ResourceClaim,
+    /// `namespace/name`.
+    pub(super) key: String,
+    pub(super) constraints: &'a [DeviceConstraint],
+    pub(super) config: &'a [DeviceClaimConfiguration],
     /// The alternatives of each request, the best first; one where there is no choice.
     pub(super) requests: Vec<Vec<Need<'a>>>,
 }
@@ -51,7 +55,13 @@ impl<'a> ClaimNeeds<'a> {
     pub(super) fn new(claim: &'a ResourceClaim, catalog: &'a Catalog) -> Result<Self, Trouble> {
         let requests = claim.spec.devices.iter().flat_map(|d| d.requests.iter().flatten());
         let requests = requests.map(|request| alternatives(claim, request, catalog)).collect::<Result<_, _>>()?;
-        Ok(ClaimNeeds { claim, requests })
+        let devices = claim.spec.devices.as_ref();
+        Ok(ClaimNeeds {
+            key: key(claim),
+            constraints: devices.and_then(|d| d.constraints.as_deref()).unwrap_or_default(),
+            config: devices.and_then(|d| d.config.as_deref()).unwrap_or_default(),
+            requests,
+        })
     }
 
     /// At least so many devices will be in the result.

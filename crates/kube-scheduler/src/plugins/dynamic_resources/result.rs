@@ -84,8 +84,7 @@ fn configuration(claim: &ClaimNeeds<'_>, chosen: &[Chosen<'_>]) -> Vec<DeviceAll
         let base = |name: &str| name.split_once('/').map_or(name, |(base, _)| base).to_owned();
         picked.iter().any(|need| requests.iter().any(|r| *r == *need.name || *r == base(&need.name)))
     };
-    let of_claim = claim.claim.spec.devices.iter().flat_map(|d| d.config.iter().flatten());
-    for config in of_claim {
+    for config in claim.config {
         let requests = config.requests.clone().unwrap_or_default();
         if requests.is_empty() || named(&requests) {
             all.push(DeviceAllocationConfiguration {

@@ -431,3 +431,83 @@ fn two_claims_do_not_get_the_same_device() {
     let failed = Cluster::new().wants(json!([{"name": "r"}])).place(&["c"]).unwrap_err();
     assert_eq!(failed, "running PreFilter plugin \"DynamicResources\": request r: unsupported request type");
 }
+
+#[test]
+fn extended_resources_come_from_devices_where_the_node_has_none() {
+    let name = "example.com/gpu";
+    let container = |name: &str, count: i64, more: Value| {
+        let amounts = json!({"example.com/gpu": count.to_string()});
+        let mut container = json!({"name": name, "resources": {"requests": amounts.clone(), "limits": amounts}});
+        container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        container
+    };
+    let pod = |init: Value| {
+        let spec = json!({"initContainers": init, "containers": [container("main", 1, json!({}))]});
+        let pod = json!({"metadata": {"name": "p", "namespace": "n", "uid": "p"}, "spec": spec});
+        PodInfo::new(Arc::new(object(pod)))
+    };
+    let place = |cluster: &Cluster, init: Value| {
+        let (pod, profile) = (pod(init), Profile::new(&ProfileConfig::default(), 0).unwrap());
+        let decision = schedule(&profile, &cluster.0.snapshot, &pod, &mut 0, &mut |_| 0);
+        decision.map(|d| (d.node.name().to_owned(), d.writes)).map_err(|why| why.message())
+    };
+    let cluster = Cluster::new().on_a(&["x", "y"]);
+    let message = place(&cluster, json!([])).unwrap_err();
+    assert!(message.starts_with("0/2 nodes are available: 2 Insufficient example.com/gpu."), "{message}");
+
+    let cluster = cluster.class("gpu", json!({"extendedResourceName": name}));
+    let (node, writes) = place(&cluster, json!([container("first", 2, json!({}))])).unwrap();
+    let [planned] = writes.as_slice() else { panic!("{writes:?}") };
+    let Write::MakeClaim { claim, allocation, mappings } = &planned.write else { panic!("{planned:?}") };
+    assert_eq!((node.as_str(), shown(allocation).as_str()), ("a", "container-0-request-0=x container-1-request-0=y"));
+    let shown: Vec<_> = mappings.iter().map(|m| format!("{} {}", m.container_name, m.request_name)).collect();
+    let want = ["main container-1-request-0", "first container-1-request-0", "first container-0-request-0"];
+    assert_eq!(shown, want, "what runs first uses what comes after it");
+    assert_eq!(claim.metadata.generate_name.as_deref(), Some("p-extended-resources-"));
+    assert_eq!(claim.metadata.owner_references.as_ref().unwrap()[0].uid, "p");
+
+    let sidecar = json!([container("side", 1, json!({"restartPolicy": "Always"})), container("init", 1, json!({}))]);
+    let (_, writes) = place(&cluster, sidecar).unwrap();
+    let Write::MakeClaim { mappings, .. } = &writes[0].write else { panic!("{writes:?}") };
+    assert_eq!(mappings.len(), 3);
+    let too_many = json!([container("first", 3, json!({}))]);
+    let message = place(&cluster, too_many).unwrap_err();
+    assert!(message.starts_with("0/2 nodes are available: 2 cannot allocate all claims."), "{message}");
+
+    let implicit = Cluster::new().on_a(&["x"]);
+    let amounts = json!({"deviceclass.resource.kubernetes.io/gpu": "1"});
+    let spec = json!({"containers": [{"name": "c", "resources": {"requests": amounts.clone(), "limits": amounts}}]});
+    let pod: PodInfo =
+        PodInfo::new(Arc::new(object(json!({"metadata": {"name": "q", "namespace": "n", "uid": "q"}, "spec": spec}))));
+    let profile = Profile::new(&ProfileConfig::default(), 0).unwrap();
+    let decision = schedule(&profile, &implicit.0.snapshot, &pod, &mut 0, &mut |_| 0).map_err(|why| why.message());
+    assert_eq!(decision.unwrap().node.name(), "a");
+}
+
+#[test]
+fn nodes_that_offer_the_resource_need_no_devices_and_leftovers_go() {
+    let mut cluster = Cluster::new().on_a(&["x"]).class("gpu", json!({"extendedResourceName": "example.com/gpu"}));
+    let node = json!({"metadata": {"name": "b"}, "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10", "example.com/gpu": "4"}}});
+    cluster.0.set_node(Arc::new(object(node)));
+    cluster.0.remove_node("a");
+    cluster.0.snapshot.settle();
+    let amounts = json!({"example.com/gpu": "1"});
+    let spec = json!({"containers": [{"name": "c", "resources": {"requests": amounts.clone(), "limits": amounts}}]});
+    let pod: PodInfo =
+        PodInfo::new(Arc::new(object(json!({"metadata": {"name": "p", "namespace": "n", "uid": "p"}, "spec": spec}))));
+    let profile = Profile::new(&ProfileConfig::default(), 0).unwrap();
+    {
+        let decision = schedule(&profile, &cluster.0.snapshot, &pod, &mut 0, &mut |_| 0).map_err(|why| why.message());
+        let decision = decision.unwrap();
+        assert_eq!((decision.node.name(), decision.writes.len()), ("b", 0));
+    }
+    let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p", "controller": true}]);
+    let left_over = json!({"metadata": {"name": "p-extended-resources-1", "namespace": "n", "ownerReferences": owner,
+        "annotations": {"resource.kubernetes.io/extended-resource-claim": "true"}}, "spec": {}});
+    put::<ResourceClaim>(&mut cluster.0.snapshot.catalog.resource_claims, "n/p-extended-resources-1", left_over);
+    let message = schedule(&profile, &cluster.0.snapshot, &pod, &mut 0, &mut |_| 0).map(|_| ()).unwrap_err().message();
+    assert!(
+        message.contains("1 cannot schedule extended resource claim. deletion of ResourceClaim completed"),
+        "{message}"
+    );
+}

@@ -5,7 +5,10 @@ use std::{borrow::Cow, sync::Arc};
 use api_types::quantity::{Format, Quantity};
 use serde::Deserialize;
 
-use super::strategy::{Strategy, StrategyArgs};
+use super::{
+    super::dynamic_resources,
+    strategy::{Strategy, StrategyArgs},
+};
 use crate::{
     cache::{NodeInfo, PodInfo, resources},
     framework::{
@@ -39,6 +42,8 @@ struct Fit {
 struct Filter<'a> {
     pod: &'a PodInfo,
     fit: &'a Fit,
+    /// Resources that a node need not offer itself: DynamicResources looks for devices.
+    backed: Vec<Arc<str>>,
 }
 
 struct Scorer<'a> {
@@ -55,7 +60,8 @@ fn build(args: &serde_json::Value) -> Result<Arc<dyn Plugin>, ConfigError> {
 
 impl Plugin for Fit {
     fn pre_filter<'a>(&'a self, cx: Context<'a>, _state: &mut CycleState) -> PreFilter<'a> {
-        PreFilter::filter(Filter { pod: cx.pod, fit: self })
+        let backed = dynamic_resources::backed(cx.pod, &cx.snapshot.catalog).into_keys().collect();
+        PreFilter::filter(Filter { pod: cx.pod, fit: self, backed })
     }
 
     fn pre_score<'a>(&'a self, cx: Context<'a>, _feasible: &[&'a NodeInfo]) -> PreScore<'a> {
@@ -63,7 +69,9 @@ impl Plugin for Fit {
     }
 
     fn hint(&self, pod: &PodInfo, event: &ClusterEvent) -> bool {
-        let empty_fits = |node: &Arc<_>| self.shortfalls(pod, &NodeInfo::new(Arc::clone(node))).is_empty();
+        // Whether devices stand behind a resource is not known here.
+        let extended: Vec<Arc<str>> = pod.requests.scalars.iter().map(|(name, _)| name.clone()).collect();
+        let empty_fits = |node: &Arc<_>| self.shortfalls(pod, &NodeInfo::new(Arc::clone(node)), &extended).is_empty();
         match event {
             ClusterEvent::NodeAdded(node) => empty_fits(node),
             ClusterEvent::NodeUpdated(before, after) => {
@@ -74,6 +82,7 @@ impl Plugin for Fit {
             }
             ClusterEvent::AssignedPodUpdated(before, after) => before.requests != after.requests,
             ClusterEvent::AssignedPodDeleted(_) | ClusterEvent::PodUpdated(..) => true,
+            ClusterEvent::Other("DeviceClass") => !extended.is_empty(),
             ClusterEvent::AssignedPodAdded(_) | ClusterEvent::ClaimChanged { .. } | ClusterEvent::Other(_) => false,
         }
     }
@@ -113,7 +122,7 @@ impl Fit {
             && (self.ignored.iter().any(|n| n == name) || self.ignored_groups.iter().any(|g| g == group))
     }
 
-    fn shortfalls<'p>(&self, pod: &'p PodInfo, node: &NodeInfo) -> Vec<Shortfall<'p>> {
+    fn shortfalls<'p>(&self, pod: &'p PodInfo, node: &NodeInfo, backed: &[Arc<str>]) -> Vec<Shortfall<'p>> {
         let mut short = Vec::new();
         let mut need = |resource: &'p str, reason: Cow<'static, str>, wanted: i64, allocatable: i64, requested: i64| {
             let free = allocatable - requested;
@@ -128,6 +137,9 @@ impl Fit {
         let storage = (want.ephemeral_storage, have.ephemeral_storage, used.ephemeral_storage);
         need("ephemeral-storage", Cow::Borrowed("Insufficient ephemeral-storage"), storage.0, storage.1, storage.2);
         for (name, wanted) in want.scalars.iter().filter(|(name, _)| !self.is_ignored(name)) {
+            if have.scalar(name) == 0 && backed.contains(name) {
+                continue;
+            }
             let (have, used) = (have.scalar(name), used.scalar(name));
             if *wanted > 0 && *wanted > have - used {
                 need(name, Cow::Owned(format!("Insufficient {name}")), *wanted, have, used);
@@ -139,7 +151,7 @@ impl Fit {
 
 impl<'a> NodeFilter<'a> for Filter<'a> {
     fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
-        let short = self.fit.shortfalls(self.pod, node);
+        let short = self.fit.shortfalls(self.pod, node, &self.backed);
         if short.is_empty() {
             return Ok(());
         }
@@ -149,11 +161,11 @@ impl<'a> NodeFilter<'a> for Filter<'a> {
     }
 
     fn lacks(&self, node: &NodeInfo) -> Vec<Lack> {
-        self.fit.shortfalls(self.pod, node).iter().map(Shortfall::lack).collect()
+        self.fit.shortfalls(self.pod, node, &self.backed).iter().map(Shortfall::lack).collect()
     }
 
     fn sign(&self, signature: &mut Signature) -> bool {
-        signature.add(&self.pod.requests);
+        signature.add((&self.pod.requests, &self.backed));
         true
     }
 
