@@ -29,8 +29,6 @@ use crate::{
 
 /// Requests under way at once.
 const AT_ONCE: usize = 64;
-/// How long a claim may take to be bound: upstream's default `bindTimeoutSeconds`.
-const BIND_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long the answer to a binding may take: a connection may be dead without anybody saying so.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it is asked what became of a binding whose answer was lost.
@@ -129,7 +127,7 @@ impl Binder {
         if !bind.writes.is_empty() {
             self.write_nomination(pod, &bind.node).await;
         }
-        for Planned { plugin, write } in &bind.writes {
+        for Planned { plugin, write, .. } in &bind.writes {
             let failed = |error: BindError| BindError {
                 message: format!("running PreBind plugin {plugin:?}: {}", error.message),
                 ..error
@@ -145,20 +143,24 @@ impl Binder {
                 }
             }
         }
-        for Planned { plugin, write } in &bind.writes {
+        for Planned { plugin, write, patience } in &bind.writes {
             let failed = |error: BindError| BindError {
                 message: format!("running PreBind plugin {plugin:?}: {}", error.message),
                 ..error
             };
             match write {
-                Write::BindVolume { claim, .. } => self.wait_for_claim(claim, false).await.map_err(failed)?,
-                Write::SelectNode { claim, .. } => self.wait_for_claim(claim, true).await.map_err(failed)?,
+                Write::BindVolume { claim, .. } => {
+                    self.wait_for_claim(claim, false, *patience).await.map_err(failed)?
+                }
+                Write::SelectNode { claim, .. } => self.wait_for_claim(claim, true, *patience).await.map_err(failed)?,
                 // Their turn comes with the claims that were written.
                 Write::UseClaim { .. } | Write::MakeClaim { .. } => {}
             }
         }
-        for claim in claims.iter() {
-            self.wait_for_devices(claim).await.map_err(|error| BindError {
+        let of_devices =
+            bind.writes.iter().filter(|p| matches!(p.write, Write::UseClaim { .. } | Write::MakeClaim { .. }));
+        for (claim, planned) in claims.iter().zip(of_devices) {
+            self.wait_for_devices(claim, planned.patience).await.map_err(|error| BindError {
                 message: format!("running PreBind plugin \"DynamicResources\": {}", error.message),
                 ..error
             })?;
@@ -235,7 +237,7 @@ impl Binder {
     }
 
     /// Waits until the claim is bound by the controller. A provisioner that cannot serve the node takes the node's name off the claim again.
-    async fn wait_for_claim(&self, claim: &str, provisioned: bool) -> Result<(), BindError> {
+    async fn wait_for_claim(&self, claim: &str, provisioned: bool, patience: Duration) -> Result<(), BindError> {
         let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         let poll = async {
@@ -254,7 +256,7 @@ impl Binder {
         };
         let timed_out =
             |_| BindError { message: format!("timed out waiting for claim {claim} to be bound"), is_gone: false };
-        tokio::time::timeout(BIND_TIMEOUT, poll).await.map_err(timed_out)?
+        tokio::time::timeout(patience, poll).await.map_err(timed_out)?
     }
 
     async fn tell(&self, failure: Failure) {

@@ -1,12 +1,14 @@
 //! `KubeSchedulerConfiguration` (v1), as far as it is acted on; fields that are not are refused by name.
 
+pub(crate) mod check;
+
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    extender::{self, ExtenderConfig, Extenders},
+    extender::{ExtenderConfig, Extenders},
     framework::{ConfigError, Point, Registry},
 };
 
@@ -270,42 +272,24 @@ impl KubeSchedulerConfiguration {
         if self.api_version != "kubescheduler.config.k8s.io/v1" || self.kind != "KubeSchedulerConfiguration" {
             return Err(value("apiVersion", "want kind KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1"));
         }
-        extender::check(&self.extenders)?;
-        if self.parallelism.is_some_and(|p| p <= 0) {
-            return Err(value("parallelism", "must be greater than 0"));
+        if let Some(problems) = check::check(self) {
+            return Err(ConfigError::Invalid(problems));
         }
-        let percentage = self.percentage_of_nodes_to_score.unwrap_or(0);
-        if !(0..=100).contains(&percentage) {
-            return Err(value("percentageOfNodesToScore", "must be in 0..100"));
-        }
-        let seconds = |at: &str, given: Option<i64>, default: u64| match given {
-            None | Some(0) => Ok(std::time::Duration::from_secs(default)),
-            Some(s) => {
-                u64::try_from(s).map(std::time::Duration::from_secs).map_err(|_| value(at, "must be greater than 0"))
-            }
+        let seconds = |given: Option<i64>, default: u64| {
+            std::time::Duration::from_secs(given.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(default))
         };
-        let initial_backoff = seconds("podInitialBackoffSeconds", self.pod_initial_backoff_seconds, 1)?;
-        let max_backoff = seconds("podMaxBackoffSeconds", self.pod_max_backoff_seconds, 10)?;
-        if max_backoff < initial_backoff {
-            return Err(value("podMaxBackoffSeconds", "must not be less than podInitialBackoffSeconds"));
-        }
         let mut profiles =
             if self.profiles.is_empty() { vec![ProfileConfig::default()] } else { self.profiles.clone() };
         let managed = self.extenders.iter().flat_map(|e| &e.managed_resources);
         for resource in managed.filter(|r| r.ignored_by_scheduler) {
             profiles.iter_mut().for_each(|profile| profile.ignore_resource(&resource.name));
         }
-        let mut names: Vec<_> = profiles.iter().map(|p| p.scheduler_name.as_str()).collect();
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(value("profiles", "two profiles have the same schedulerName"));
-        }
         let extenders = Extenders::new(&self.extenders).map_err(|message| value("extenders", &message))?;
         Ok(Config {
             profiles,
-            percentage_of_nodes_to_score: percentage,
-            initial_backoff,
-            max_backoff,
+            percentage_of_nodes_to_score: self.percentage_of_nodes_to_score.unwrap_or(0),
+            initial_backoff: seconds(self.pod_initial_backoff_seconds, 1),
+            max_backoff: seconds(self.pod_max_backoff_seconds, 10),
             registry: Registry::default(),
             extenders: Arc::new(extenders),
         })

@@ -135,7 +135,7 @@ mod tests {
         let table = [
             ("profiles:\n- plugins: {score: {enabled: [{name: Nope}]}}\n", "Nope"),
             ("profiles:\n- plugins: {score: {enabled: [{name: NodeName}]}}\n", "does not take part"),
-            ("profiles:\n- {}\n- {}\n", "same schedulerName"),
+            ("profiles:\n- {}\n- {}\n", "profiles[1].schedulerName: Duplicate value"),
             ("profiles:\n- pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: Best}}}]\n", "Best"),
             ("percentageOfNodesToScore: 101\n", "percentageOfNodesToScore"),
             (

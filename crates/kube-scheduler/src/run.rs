@@ -8,7 +8,7 @@ use api_types::k8s_openapi::api::{
     core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service},
     policy::v1::PodDisruptionBudget,
     resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
-    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass},
+    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 use component_base::{flags::Flags, health, rng, serving::SecurePort};
 use controller_runtime::{
@@ -127,6 +127,7 @@ fn watch(informers: &Informers, changes: &mpsc::UnboundedSender<Change>) {
     catalog::<PersistentVolume>(informers, changes, "PersistentVolume", |c| &mut c.volumes);
     catalog::<StorageClass>(informers, changes, "StorageClass", |c| &mut c.storage_classes);
     catalog::<CSINode>(informers, changes, "CSINode", |c| &mut c.csi_nodes);
+    catalog::<VolumeAttachment>(informers, changes, "VolumeAttachment", |c| &mut c.attachments);
     catalog::<CSIDriver>(informers, changes, "CSIDriver", |c| &mut c.csi_drivers);
     feed(&informers.informer::<ResourceClaim>(), changes, |event| Change::Claim(event.clone()));
     catalog::<DeviceClass>(informers, changes, "DeviceClass", |c| &mut c.device_classes);

@@ -131,7 +131,8 @@ fn reserve(
             }
             _ => Unschedulable::after_decision(enabled.name, node.slot, refusal),
         })?;
-        writes.extend(planned.into_iter().map(|write| Planned { plugin: enabled.name, write }));
+        let patience = enabled.plugin.patience();
+        writes.extend(planned.into_iter().map(|write| Planned { plugin: enabled.name, write, patience }));
     }
     Ok(writes)
 }

@@ -28,8 +28,6 @@ use crate::{
 const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
 /// So often a write is tried where others write the claim at the same time.
 const TRIES: usize = 5;
-/// How long devices may take to get ready: upstream's default `bindingTimeout`.
-const DEVICES_TIMEOUT: Duration = Duration::from_secs(600);
 const DEVICES_POLL: Duration = Duration::from_secs(1);
 
 fn refused(message: String) -> BindError {
@@ -109,7 +107,7 @@ impl Binder {
     }
 
     /// Waits until the driver has got the devices ready that ask for it; gives them up where it cannot.
-    pub(super) async fn wait_for_devices(&self, claim: &ResourceClaim) -> Result<(), BindError> {
+    pub(super) async fn wait_for_devices(&self, claim: &ResourceClaim, patience: Duration) -> Result<(), BindError> {
         let (key, mut current) = (claim_key(claim), claim.clone());
         let claims = self.resource_claims(claim);
         let name = claim.metadata.name.as_deref().unwrap_or_default();
@@ -124,7 +122,7 @@ impl Binder {
             }
         };
         let late = || refused(format!("claim {key}: device binding timeout"));
-        let ready = tokio::time::timeout(DEVICES_TIMEOUT, poll).await.unwrap_or_else(|_| Err(late()));
+        let ready = tokio::time::timeout(patience, poll).await.unwrap_or_else(|_| Err(late()));
         if ready.is_err()
             && let Err(error) = self.deallocate(claim).await
         {

@@ -7,7 +7,7 @@ use api_types::k8s_openapi::api::{
     core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, ReplicationController, Service},
     policy::v1::PodDisruptionBudget,
     resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
-    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass},
+    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 
 /// Objects by `namespace/name`, or by name where the kind has no namespace.
@@ -36,6 +36,8 @@ pub struct Catalog {
     pub storage_classes: Objects<StorageClass>,
     /// For volume limits.
     pub csi_nodes: Objects<CSINode>,
+    /// For volume limits.
+    pub attachments: Objects<VolumeAttachment>,
     /// For storage capacity.
     pub csi_drivers: Objects<CSIDriver>,
     /// For storage capacity.

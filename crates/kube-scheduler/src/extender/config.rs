@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 use component_base::duration::parse_duration;
 use serde::Deserialize;
 
-use crate::framework::ConfigError;
+use crate::{cache::resources, config::check::Problems};
 
 /// How long an extender may take to answer, where nothing else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,40 +72,33 @@ impl std::fmt::Debug for ExtenderTls {
     }
 }
 
-fn invalid(at: String, value: impl std::fmt::Display, why: &str) -> ConfigError {
-    ConfigError::Value { at, message: format!("Invalid value: {value}: {why}") }
-}
-
-/// Whether the extenders can be used together.
-///
-/// # Errors
-/// Names the field that is wrong.
-pub(crate) fn check(extenders: &[ExtenderConfig]) -> Result<(), ConfigError> {
+/// Notes what is wrong with the extenders.
+pub(crate) fn check(extenders: &[ExtenderConfig], problems: &mut Problems) {
     let mut managed = BTreeSet::new();
     for (index, extender) in extenders.iter().enumerate() {
         let at = |field: &str| format!("extenders[{index}].{field}");
         if !extender.prioritize_verb.is_empty() && extender.weight <= 0 {
-            return Err(invalid(at("weight"), extender.weight, "must have a positive weight applied to it"));
+            problems.invalid(at("weight"), extender.weight, "must have a positive weight applied to it");
         }
         for (index, resource) in extender.managed_resources.iter().enumerate() {
-            let name = &resource.name;
             let at = at(&format!("managedResources[{index}].name"));
-            if !name.contains('/') {
-                let why = "name should be qualified with a domain name";
-                return Err(invalid(at, format!("{name:?}"), why));
+            let shown = format!("{:?}", resource.name);
+            if !resources::is_extended(&resource.name) {
+                problems.invalid(&at, &shown, "is an invalid extended resource name");
             }
-            if !managed.insert(name) {
-                return Err(invalid(at, format!("{name:?}"), "duplicate extender managed resource name"));
+            if !managed.insert(&resource.name) {
+                problems.invalid(&at, &shown, "duplicate extender managed resource name");
             }
         }
-        extender.timeout().map_err(|why| invalid(at("httpTimeout"), "", &why))?;
+        if let Err(why) = extender.timeout() {
+            problems.invalid(at("httpTimeout"), format!("{:?}", extender.http_timeout), &why);
+        }
     }
     let binders = extenders.iter().filter(|e| !e.bind_verb.is_empty()).count();
     if binders > 1 {
-        let found = format!("found {binders} extenders implementing bind");
-        return Err(invalid("extenders".to_owned(), format!("{found:?}"), "only one extender can implement bind"));
+        let found = format!("\"found {binders} extenders implementing bind\"");
+        problems.invalid("extenders", found, "only one extender can implement bind");
     }
-    Ok(())
 }
 
 impl ExtenderConfig {

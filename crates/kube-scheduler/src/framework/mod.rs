@@ -17,6 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::Arc,
+    time::Duration,
 };
 
 use api_types::k8s_openapi::api::{
@@ -294,6 +295,11 @@ pub trait Plugin: Send + Sync + 'static {
     /// Says why the pod cannot be bound there after all.
     fn reserve(&self, _cx: Context<'_>, _state: &CycleState, _node: &NodeInfo) -> Result<Vec<Write>, Refusal> {
         Ok(Vec::new())
+    }
+
+    /// How long what [`Self::reserve`] wants written may take to come true.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(600)
     }
 
     /// Whether the pod, which has its node and what it reserved, may be bound; and what the plugin has to say of pods that it made

@@ -42,6 +42,9 @@ pub enum ConfigError {
         /// What is wrong.
         message: String,
     },
+    /// Fields are wrong; all of them, in upstream's words.
+    #[error("{0}")]
+    Invalid(String),
     /// A value is out of its range.
     #[error("{at}: {message}")]
     Value {

@@ -1,6 +1,6 @@
 //! What plugins want written before a binding, and what decisions assume of it until the watch shows it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use api_types::k8s_openapi::api::{
     core::v1::{ContainerExtendedResourceRequest, PersistentVolume},
@@ -54,6 +54,8 @@ pub struct Planned {
     pub plugin: &'static str,
     /// What to write.
     pub write: Write,
+    /// How long it may take to come true.
+    pub patience: Duration,
 }
 
 /// A change of the catalog that runs ahead of the API server.

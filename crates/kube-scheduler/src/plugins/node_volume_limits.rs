@@ -29,6 +29,8 @@ type Attached = BTreeMap<String, BTreeSet<String>>;
 struct Filter<'a> {
     snapshot: &'a Snapshot,
     wanted: Attached,
+    /// What VolumeAttachments say, by node.
+    leftovers: Arc<BTreeMap<&'a str, Attached>>,
 }
 
 impl Plugin for NodeVolumeLimits {
@@ -38,13 +40,17 @@ impl Plugin for NodeVolumeLimits {
         }
         let mut wanted = Attached::new();
         collect(cx.pod, cx.snapshot, &mut wanted);
-        if wanted.is_empty() { PreFilter::Skip } else { PreFilter::filter(Filter { snapshot: cx.snapshot, wanted }) }
+        if wanted.is_empty() {
+            return PreFilter::Skip;
+        }
+        let leftovers = Arc::new(attachments(cx.snapshot));
+        PreFilter::filter(Filter { snapshot: cx.snapshot, wanted, leftovers })
     }
 
     fn hint(&self, _pod: &PodInfo, event: &ClusterEvent) -> bool {
         match event {
             ClusterEvent::AssignedPodDeleted(_) | ClusterEvent::NodeAdded(_) => true,
-            ClusterEvent::Other(kind) => matches!(*kind, "CSINode" | "PersistentVolumeClaim"),
+            ClusterEvent::Other(kind) => matches!(*kind, "CSINode" | "PersistentVolumeClaim" | "VolumeAttachment"),
             _ => false,
         }
     }
@@ -67,6 +73,20 @@ fn collect(pod: &PodInfo, snapshot: &Snapshot, into: &mut Attached) {
     }
 }
 
+/// The volumes that are attached, or being so, to each node.
+fn attachments(snapshot: &Snapshot) -> BTreeMap<&str, Attached> {
+    let mut nodes: BTreeMap<&str, Attached> = BTreeMap::new();
+    for attachment in snapshot.catalog.attachments.values() {
+        let volume = attachment.spec.source.persistent_volume_name.as_ref();
+        let volume = volume.and_then(|name| snapshot.catalog.volumes.get(name));
+        if let Some(csi) = volume.and_then(|v| v.spec.as_ref()).and_then(|s| s.csi.as_ref()) {
+            let on_node = nodes.entry(&attachment.spec.node_name).or_default();
+            on_node.entry(csi.driver.clone()).or_default().insert(csi.volume_handle.clone());
+        }
+    }
+    nodes
+}
+
 impl<'a> NodeFilter<'a> for Filter<'a> {
     fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
         let Some(csi) = self.snapshot.catalog.csi_nodes.get(node.name()) else { return Ok(()) };
@@ -76,7 +96,8 @@ impl<'a> NodeFilter<'a> for Filter<'a> {
         if limits.is_empty() {
             return Ok(());
         }
-        let mut attached = Attached::new();
+        // A volume may still be attached though its pod is gone.
+        let mut attached = self.leftovers.get(node.name()).cloned().unwrap_or_default();
         node.pods.iter().for_each(|pod| collect(pod, self.snapshot, &mut attached));
         for (driver, handles, limit) in limits {
             let there = attached.get(driver);
@@ -90,5 +111,74 @@ impl<'a> NodeFilter<'a> for Filter<'a> {
 
     fn boxed(&self) -> Box<dyn NodeFilter<'a> + 'a> {
         Box::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{cache::Cache, config::ProfileConfig, framework::Profile, schedule::schedule};
+
+    fn object<T: serde::de::DeserializeOwned>(json: Value) -> Arc<T> {
+        Arc::new(serde_json::from_value(json).unwrap())
+    }
+
+    fn pod(name: &str, claim: &str, node: Option<&str>) -> PodInfo {
+        let volume = json!([{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]);
+        PodInfo::new(object(json!({"metadata": {"name": name, "namespace": "d", "uid": name},
+            "spec": {"nodeName": node, "volumes": volume, "containers": [{"name": "c"}]}})))
+    }
+
+    /// A node that can attach one volume; claims c1 and c2 with volumes v1 and v2.
+    fn cluster() -> Cache {
+        let mut cache = Cache::default();
+        cache.set_node(object(
+            json!({"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "9"}}}),
+        ));
+        let driver = json!([{"name": "csi", "nodeID": "n", "allocatable": {"count": 1}}]);
+        let catalog = &mut cache.snapshot.catalog;
+        catalog
+            .csi_nodes
+            .insert("n".to_owned(), object(json!({"metadata": {"name": "n"}, "spec": {"drivers": driver}})));
+        for number in ["1", "2"] {
+            let csi = json!({"csi": {"driver": "csi", "volumeHandle": format!("h{number}")}});
+            catalog
+                .volumes
+                .insert(format!("v{number}"), object(json!({"metadata": {"name": format!("v{number}")}, "spec": csi})));
+            let claim = json!({"metadata": {"name": format!("c{number}"), "namespace": "d", "annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+                "spec": {"volumeName": format!("v{number}")}, "status": {"phase": "Bound"}});
+            catalog.claims.insert(format!("d/c{number}"), object(claim));
+        }
+        cache
+    }
+
+    fn outcome(cache: &mut Cache, pod: &PodInfo) -> Result<(), String> {
+        cache.snapshot.settle();
+        let profile = Profile::new(&ProfileConfig::default(), 0).unwrap();
+        schedule(&profile, &cache.snapshot, pod, &mut 0, &mut |_| 0).map(drop).map_err(|why| why.message())
+    }
+
+    fn full(result: Result<(), String>) -> bool {
+        result.is_err_and(|message| message.starts_with("0/1 nodes are available: 1 node(s) exceed max volume count."))
+    }
+
+    #[test]
+    fn volumes_count_once_and_up_to_the_limit() {
+        let mut cache = cluster();
+        assert_eq!(outcome(&mut cache, &pod("p", "c1", None)), Ok(()));
+        cache.set_pod(Arc::new(pod("other", "c1", Some("n"))));
+        assert_eq!(outcome(&mut cache, &pod("p", "c1", None)), Ok(()), "the same volume");
+        assert!(full(outcome(&mut cache, &pod("q", "c2", None))));
+    }
+
+    #[test]
+    fn what_is_still_attached_counts() {
+        let mut cache = cluster();
+        let attachment = json!({"metadata": {"name": "a"}, "spec": {"attacher": "csi", "nodeName": "n", "source": {"persistentVolumeName": "v1"}}});
+        cache.snapshot.catalog.attachments.insert("a".to_owned(), object(attachment));
+        assert!(full(outcome(&mut cache, &pod("q", "c2", None))));
+        assert_eq!(outcome(&mut cache, &pod("p", "c1", None)), Ok(()), "it is there already");
     }
 }

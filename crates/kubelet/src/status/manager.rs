@@ -234,6 +234,8 @@ fn patch(current: &Pod, status: &PodStatus) -> Option<Value> {
     // What others own in the status stays as it is.
     new.nominated_node_name = old.nominated_node_name.clone();
     new.resource_claim_statuses = old.resource_claim_statuses.clone();
+    new.extended_resource_claim_status = old.extended_resource_claim_status.clone();
+    new.node_allocatable_resource_claim_statuses = old.node_allocatable_resource_claim_statuses.clone();
     new.resize = old.resize.clone();
     let (old, new) = (serde_json::to_value(old).ok()?, serde_json::to_value(new).ok()?);
     let difference = diff(&old, &new)?;
@@ -269,7 +271,9 @@ mod tests {
         let current: Pod = from_value(
             json!({"metadata": {"uid": "u", "resourceVersion": "7"}, "status": {"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"},
-            {"type": "my/gate", "status": "True"}, {"type": "Ready", "status": "False"}]}}),
+            {"type": "my/gate", "status": "True"}, {"type": "Ready", "status": "False"}],
+            "resourceClaimStatuses": [{"name": "c"}],
+            "extendedResourceClaimStatus": {"resourceClaimName": "c", "requestMappings": []}}}),
         )
         .unwrap();
         let status: PodStatus = from_value(json!({"phase": "Running", "podIP": "10.0.0.1", "conditions": [
@@ -282,6 +286,8 @@ mod tests {
             out["status"]["conditions"].as_array().unwrap().iter().map(|c| c["type"].as_str().unwrap()).collect();
         assert_eq!(types, ["Ready", "PodScheduled", "my/gate"]);
         assert_eq!(out["status"]["conditions"][1]["lastTransitionTime"], "2026-01-01T00:00:00Z");
+        let others = ["resourceClaimStatuses", "extendedResourceClaimStatus"];
+        assert!(others.iter().all(|field| out["status"].get(field).is_none()), "{out}");
     }
 
     #[test]

@@ -42,10 +42,6 @@ struct DefaultPreemption {
 
 fn build(args: &serde_json::Value) -> Result<Arc<dyn Plugin>, ConfigError> {
     let args: Args = super::args("DefaultPreemption", args)?;
-    if args.min_candidate_nodes_percentage > 100 {
-        let message = "minCandidateNodesPercentage: must be in 0..100".to_owned();
-        return Err(ConfigError::Args { plugin: "DefaultPreemption", message });
-    }
     Ok(Arc::new(DefaultPreemption { args }))
 }
 

@@ -15,10 +15,11 @@ mod selectors;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use api_types::k8s_openapi::api::resource::v1::ResourceClaim;
 use component_helpers::node_affinity;
+use serde::Deserialize;
 
 use allocator::{Chosen, Failure, Input};
 pub(super) use extended::backed;
@@ -30,8 +31,8 @@ use selectors::Compiled;
 use crate::{
     cache::{NodeInfo, PodInfo, catalog::Catalog},
     framework::{
-        ClusterEvent, Code, Context, CycleState, Descriptor, Failed, NodeFilter, NodeScorer, Plugin, Point, PostFilter,
-        PreFilter, PreScore, Refusal, Write, normalize_by_highest,
+        ClusterEvent, Code, ConfigError, Context, CycleState, Descriptor, Failed, NodeFilter, NodeScorer, Plugin,
+        Point, PostFilter, PreFilter, PreScore, Refusal, Write, normalize_by_highest,
     },
 };
 
@@ -48,7 +49,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
         Point::PreBind,
     ],
     weight: 2,
-    build: |_| Ok(Arc::new(DynamicResources::default())),
+    build,
 };
 
 const ELSEWHERE: Refusal =
@@ -59,9 +60,34 @@ const NO_DEVICES: Refusal = Refusal::fixed(Code::Unresolvable, &[Cow::Borrowed("
 /// The best alternative of a request scores so much, the next one less by one.
 const BEST_ALTERNATIVE: usize = 8;
 
-#[derive(Default)]
+/// `filterTimeout` is accepted: a search is bounded by its steps, so that the same question has the same answer on every machine.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+struct Args {
+    #[serde(rename = "filterTimeout")]
+    _filter_timeout: String,
+    binding_timeout: String,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Args { _filter_timeout: String::new(), binding_timeout: "600s".to_owned() }
+    }
+}
+
 struct DynamicResources {
     compiled: Compiled,
+    patience: Duration,
+}
+
+fn build(args: &serde_json::Value) -> Result<Arc<dyn Plugin>, ConfigError> {
+    let args: Args = super::args("DynamicResources", args)?;
+    let patience = component_base::duration::parse_duration(&args.binding_timeout);
+    let patience = patience.map_err(|error| ConfigError::Args {
+        plugin: "DynamicResources",
+        message: format!("bindingTimeout: {error}"),
+    })?;
+    Ok(Arc::new(DynamicResources { compiled: Compiled::default(), patience }))
 }
 
 impl From<Trouble> for Refusal {
@@ -267,6 +293,10 @@ impl Plugin for DynamicResources {
 
     fn reserve(&self, cx: Context<'_>, _state: &CycleState, node: &NodeInfo) -> Result<Vec<Write>, Refusal> {
         Plan::new(cx, &self.compiled)?.map_or(Ok(Vec::new()), |plan| plan.writes(node))
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience
     }
 
     fn hint(&self, pod: &PodInfo, event: &ClusterEvent) -> bool {

@@ -8,6 +8,8 @@ use crate::{
     framework::MAX_SCORE,
 };
 
+const RATIO: &str = "scoringStrategy.requestedToCapacityRatio";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct StrategyArgs {
@@ -53,19 +55,34 @@ pub(super) struct Strategy {
 }
 
 impl Strategy {
-    pub(super) fn new(args: StrategyArgs) -> Result<Self, String> {
+    pub(super) fn new(mut args: StrategyArgs) -> Result<Self, String> {
         let kind = match args.r#type.as_str() {
             "LeastAllocated" => Kind::Least,
             "MostAllocated" => Kind::Most,
-            "RequestedToCapacityRatio" => Kind::Shape(shape(args.requested_to_capacity_ratio.unwrap_or_default())?),
-            other => return Err(format!("scoringStrategy.type: unsupported value {other:?}")),
+            "RequestedToCapacityRatio" => match args.requested_to_capacity_ratio.take() {
+                Some(ratio) => Kind::Shape(shape(ratio)?),
+                None => {
+                    let why = "must be specified when type is RequestedToCapacityRatio";
+                    return Err(format!("{RATIO}: Required value: {why}"));
+                }
+            },
+            other => {
+                let known = "\"LeastAllocated\", \"MostAllocated\", \"RequestedToCapacityRatio\"";
+                return Err(format!("scoringStrategy.type: Unsupported value: {other:?}: supported values: {known}"));
+            }
         };
+        if args.requested_to_capacity_ratio.is_some() {
+            return Err(format!("{RATIO}: Forbidden: must be nil when type is not RequestedToCapacityRatio"));
+        }
         let mut resources = if args.resources.is_empty() { cpu_and_memory() } else { args.resources };
-        for resource in &mut resources {
+        for (index, resource) in resources.iter_mut().enumerate() {
             match resource.weight {
                 0 => resource.weight = 1,
                 1..=100 => {}
-                _ => return Err(format!("scoringStrategy.resources: weight of {} must be in 1..100", resource.name)),
+                weight => {
+                    let why = format!("resource weight of {} not in valid range (0, 100]", resource.name);
+                    return Err(format!("scoringStrategy.resources[{index}].weight: Invalid value: {weight}: {why}"));
+                }
             }
         }
         Ok(Strategy { kind, resources })
@@ -109,14 +126,24 @@ impl Strategy {
 }
 
 fn shape(args: RatioArgs) -> Result<Vec<(i64, i64)>, String> {
-    let points: Vec<_> = args.shape.iter().map(|p| (p.utilization, p.score * MAX_SCORE / 10)).collect();
-    let valid = args.shape.iter().all(|p| (0..=100).contains(&p.utilization) && (0..=10).contains(&p.score));
-    if points.is_empty() || !valid || points.windows(2).any(|w| w[0].0 >= w[1].0) {
-        return Err(
-            "requestedToCapacityRatio.shape: want points of rising utilization (0-100) with scores (0-10)".to_owned()
-        );
+    if args.shape.is_empty() {
+        return Err(format!("{RATIO}.shape: Required value: at least one point must be specified"));
     }
-    Ok(points)
+    for (index, point) in args.shape.iter().enumerate() {
+        let wrong = |field: &str, value: i64, why: &str| {
+            Err(format!("{RATIO}.shape[{index}].{field}: Invalid value: {value}: {why}"))
+        };
+        if index > 0 && args.shape[index - 1].utilization >= point.utilization {
+            return wrong("utilization", point.utilization, "values must be sorted in increasing order");
+        }
+        if !(0..=100).contains(&point.utilization) {
+            return wrong("utilization", point.utilization, "not in valid range [0, 100]");
+        }
+        if !(0..=10).contains(&point.score) {
+            return wrong("score", point.score, "not in valid range [0, 10]");
+        }
+    }
+    Ok(args.shape.iter().map(|p| (p.utilization, p.score * MAX_SCORE / 10)).collect())
 }
 
 /// The broken line through the points, level beyond its ends.
@@ -145,10 +172,40 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_refused() {
+        use serde_json::json;
         let strategy = |json: serde_json::Value| Strategy::new(serde_json::from_value(json).unwrap()).err();
-        assert!(strategy(serde_json::json!({"type": "MostAllocated"})).is_none());
-        assert!(strategy(serde_json::json!({"type": "Fullest"})).is_some());
-        assert!(strategy(serde_json::json!({"type": "RequestedToCapacityRatio"})).is_some());
-        assert!(strategy(serde_json::json!({"resources": [{"name": "cpu", "weight": 101}]})).is_some());
+        let ratio = |shape: serde_json::Value| json!({"type": "RequestedToCapacityRatio", "requestedToCapacityRatio": {"shape": shape}});
+        let table = [
+            (json!({"type": "MostAllocated"}), None),
+            (ratio(json!([{"utilization": 0, "score": 10}, {"utilization": 100}])), None),
+            (json!({"type": "Fullest"}), Some("type: Unsupported value: \"Fullest\": supported values: ")),
+            (
+                json!({"type": "RequestedToCapacityRatio"}),
+                Some("requestedToCapacityRatio: Required value: must be specified"),
+            ),
+            (
+                json!({"requestedToCapacityRatio": {"shape": []}}),
+                Some("requestedToCapacityRatio: Forbidden: must be nil"),
+            ),
+            (ratio(json!([])), Some("requestedToCapacityRatio.shape: Required value: at least one point")),
+            (
+                ratio(json!([{"utilization": 5}, {"utilization": 5}])),
+                Some("requestedToCapacityRatio.shape[1].utilization: Invalid value: 5: values must be sorted"),
+            ),
+            (
+                ratio(json!([{"utilization": 5, "score": 11}])),
+                Some("requestedToCapacityRatio.shape[0].score: Invalid value: 11: not in"),
+            ),
+            (
+                json!({"resources": [{"name": "cpu", "weight": 101}]}),
+                Some("resources[0].weight: Invalid value: 101: resource weight of cpu not in valid range (0, 100]"),
+            ),
+        ];
+        for (args, want) in table {
+            let got = strategy(args.clone());
+            let starts =
+                |want: &str| got.as_ref().is_some_and(|got| got.starts_with(&format!("scoringStrategy.{want}")));
+            assert!(want.map_or(got.is_none(), starts), "{args}: {got:?}");
+        }
     }
 }

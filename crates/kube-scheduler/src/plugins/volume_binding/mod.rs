@@ -2,15 +2,17 @@
 
 mod find;
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use api_types::k8s_openapi::api::core::v1::{NodeSelector, PersistentVolume, PersistentVolumeClaim};
 use component_helpers::node_affinity;
+use serde::Deserialize;
 
 use crate::{
     cache::{CompiledSelector, NodeInfo, PodInfo},
     framework::{
-        ClusterEvent, Code, Context, CycleState, Descriptor, NodeFilter, Plugin, Point, PreFilter, Refusal, Write,
+        ClusterEvent, Code, ConfigError, Context, CycleState, Descriptor, NodeFilter, Plugin, Point, PreFilter,
+        Refusal, Write,
     },
 };
 
@@ -18,7 +20,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "VolumeBinding",
     points: &[Point::PreFilter, Point::Filter, Point::Reserve, Point::PreBind],
     weight: 0,
-    build: |_| Ok(Arc::new(VolumeBinding)),
+    build,
 };
 
 const IMMEDIATE: Refusal =
@@ -37,7 +39,26 @@ const NO_VOLUME: Refusal = Refusal::fixed(
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
-struct VolumeBinding;
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+struct Args {
+    bind_timeout_seconds: u64,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Args { bind_timeout_seconds: 600 }
+    }
+}
+
+struct VolumeBinding {
+    patience: Duration,
+}
+
+fn build(args: &serde_json::Value) -> Result<Arc<dyn Plugin>, ConfigError> {
+    let args: Args = super::args("VolumeBinding", args)?;
+    Ok(Arc::new(VolumeBinding { patience: Duration::from_secs(args.bind_timeout_seconds) }))
+}
 
 /// A claim that the pod uses.
 pub(super) struct Claim<'a> {
@@ -194,6 +215,10 @@ impl Plugin for VolumeBinding {
 
     fn reserve(&self, cx: Context<'_>, _state: &CycleState, node: &NodeInfo) -> Result<Vec<Write>, Refusal> {
         Filter::new(cx)?.map_or(Ok(Vec::new()), |filter| filter.plan(node))
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience
     }
 
     fn hint(&self, _pod: &PodInfo, event: &ClusterEvent) -> bool {
