@@ -61,6 +61,12 @@ pub(crate) struct BindError {
     pub(crate) is_gone: bool,
 }
 
+impl BindError {
+    fn of_plugin(self, plugin: &str) -> Self {
+        BindError { message: format!("running PreBind plugin {plugin:?}: {}", self.message), ..self }
+    }
+}
+
 /// A failed attempt, as its user learns of it.
 pub(crate) struct Failure {
     pub(crate) pod: Arc<PodInfo>,
@@ -128,48 +134,41 @@ impl Binder {
             self.write_nomination(pod, &bind.node).await;
         }
         for Planned { plugin, write, .. } in &bind.writes {
-            let failed = |error: BindError| BindError {
-                message: format!("running PreBind plugin {plugin:?}: {}", error.message),
-                ..error
-            };
-            match write {
-                Write::BindVolume { claim, volume } => self.bind_volume(claim, volume).await.map_err(failed)?,
-                Write::SelectNode { claim, node } => self.select_node(claim, node).await.map_err(failed)?,
-                Write::UseClaim { claim, allocation } => {
-                    claims.push(self.use_claim(pod, claim, allocation.as_deref()).await.map_err(failed)?);
-                }
-                Write::MakeClaim { claim, allocation, mappings } => {
-                    claims.push(self.make_claim(pod, claim, allocation, mappings).await.map_err(failed)?);
-                }
-            }
+            self.write(pod, write, claims).await.map_err(|error| error.of_plugin(plugin))?;
         }
+        let mut written = claims.iter();
         for Planned { plugin, write, patience } in &bind.writes {
-            let failed = |error: BindError| BindError {
-                message: format!("running PreBind plugin {plugin:?}: {}", error.message),
-                ..error
+            let done = match write {
+                Write::BindVolume { claim, .. } => self.wait_for_claim(claim, false, *patience).await,
+                Write::SelectNode { claim, .. } => self.wait_for_claim(claim, true, *patience).await,
+                Write::UseClaim { .. } | Write::MakeClaim { .. } => match written.next() {
+                    Some(claim) => self.wait_for_devices(claim, *patience).await,
+                    None => Ok(()),
+                },
             };
-            match write {
-                Write::BindVolume { claim, .. } => {
-                    self.wait_for_claim(claim, false, *patience).await.map_err(failed)?
-                }
-                Write::SelectNode { claim, .. } => self.wait_for_claim(claim, true, *patience).await.map_err(failed)?,
-                // Their turn comes with the claims that were written.
-                Write::UseClaim { .. } | Write::MakeClaim { .. } => {}
-            }
-        }
-        let of_devices =
-            bind.writes.iter().filter(|p| matches!(p.write, Write::UseClaim { .. } | Write::MakeClaim { .. }));
-        for (claim, planned) in claims.iter().zip(of_devices) {
-            self.wait_for_devices(claim, planned.patience).await.map_err(|error| BindError {
-                message: format!("running PreBind plugin \"DynamicResources\": {}", error.message),
-                ..error
-            })?;
+            done.map_err(|error| error.of_plugin(plugin))?;
         }
         let by_extender = self.extenders.bind(pod, &bind.node).await;
         if by_extender.map_err(|message| BindError { message, is_gone: false })? {
             return Ok(());
         }
         self.bind_to(pod, &bind.node).await
+    }
+
+    /// Writes one thing that comes before the binding; resource claims are kept as the API server answered.
+    async fn write(&self, pod: &PodInfo, write: &Write, claims: &mut Vec<ResourceClaim>) -> Result<(), BindError> {
+        match write {
+            Write::BindVolume { claim, volume } => self.bind_volume(claim, volume).await,
+            Write::SelectNode { claim, node } => self.select_node(claim, node).await,
+            Write::UseClaim { claim, allocation } => {
+                claims.push(self.use_claim(pod, claim, allocation.as_deref()).await?);
+                Ok(())
+            }
+            Write::MakeClaim { claim, allocation, mappings } => {
+                claims.push(self.make_claim(pod, claim, allocation, mappings).await?);
+                Ok(())
+            }
+        }
     }
 
     /// What DefaultBinder does.

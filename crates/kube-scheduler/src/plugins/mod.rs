@@ -15,6 +15,8 @@ mod pod_topology_spread;
 mod priority_sort;
 mod scheduling_gates;
 mod taint_toleration;
+#[cfg(test)]
+mod tests;
 mod volume_binding;
 mod volume_restrictions;
 mod volume_zone;
