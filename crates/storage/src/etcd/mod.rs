@@ -6,6 +6,7 @@
 //!
 //! Fails: what etcd can't answer is `Unavailable`; whether a write was carried out is then unknown.
 
+mod compact;
 mod lease;
 mod watch;
 
@@ -14,8 +15,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{
-    Certificate, Client, CompactionOptions, Compare, CompareOp, ConnectOptions, GetOptions, Identity, KvClient,
-    PutOptions, ResponseHeader, TlsOptions, Txn, TxnOp, TxnOpResponse,
+    Certificate, Client, Compare, CompareOp, ConnectOptions, GetOptions, Identity, KvClient, PutOptions,
+    ResponseHeader, TlsOptions, Txn, TxnOp, TxnOpResponse,
 };
 use tokio::sync::watch::Sender;
 use tokio_util::task::AbortOnDropHandle;
@@ -69,7 +70,7 @@ impl Etcd {
         }
         let client = Client::connect(&config.servers, Some(options)).await.map_err(failed)?;
         let kv = client.kv_client().max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
-        let compactor = tokio::spawn(keep_compacted(kv.clone(), config.compaction_interval));
+        let compactor = tokio::spawn(compact::keep_compacted(kv.clone(), config.compaction_interval));
         let store = Self {
             leases: Leases::new(client.lease_client()),
             kv,
@@ -170,31 +171,6 @@ impl Store for Etcd {
     async fn size(&self) -> Result<u64> {
         let status = self.client.maintenance_client().status().await.map_err(failed)?;
         Ok(status.db_size() as u64)
-    }
-}
-
-/// Forgets what is older than one interval. Several API servers may do so: the later one finds nothing to do.
-async fn keep_compacted(mut kv: KvClient, interval: Duration) {
-    if interval.is_zero() {
-        return;
-    }
-    let mut compact_to = 0;
-    loop {
-        tokio::time::sleep(interval).await;
-        let newest = match kv.get("\0", None).await {
-            Ok(response) => response.header().map_or(0, ResponseHeader::revision),
-            Err(error) => {
-                tracing::warn!(%error, "reading the revision for compaction failed");
-                continue;
-            }
-        };
-        if compact_to > 0
-            && let Err(error) = kv.compact(compact_to, Some(CompactionOptions::new())).await
-            && !is_compacted(&error)
-        {
-            tracing::warn!(%error, "compaction failed");
-        }
-        compact_to = newest;
     }
 }
 

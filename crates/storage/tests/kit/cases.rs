@@ -1,146 +1,34 @@
-//! What every store must do, written once against the trait and run over each backend.
-#![allow(clippy::unwrap_used, reason = "a failure anywhere in this file is the failure of a test")]
+//! What holds while a store lives.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use storage::{
-    Event, ListOptions, Revision, Store, StoreError, WatchStream,
-    embedded::Embedded,
-    etcd::{Etcd, EtcdConfig},
-};
+use storage::{Event, ListOptions, Revision, StoreError, WatchStream};
 
-type Db = Arc<dyn Store>;
+use crate::{Db, bytes, change, create, keys};
+
 type Case = fn(Db) -> BoxFuture<'static, ()>;
 
-const CASES: &[(&str, Case)] = &[
+pub(crate) const CASES: &[(&str, Case)] = &[
     ("compare_and_swap", |db| compare_and_swap(db).boxed()),
     ("deletes", |db| deletes(db).boxed()),
     ("list_and_watch", |db| list_and_watch(db).boxed()),
     ("pages_at_a_revision", |db| pages_at_a_revision(db).boxed()),
+    ("pages_over_a_compaction", |db| pages_over_a_compaction(db).boxed()),
     ("lists_the_past", |db| lists_the_past(db).boxed()),
     ("compaction", |db| compaction(db).boxed()),
+    ("compaction_again_and_too_far", |db| compaction_again_and_too_far(db).boxed()),
     ("future", |db| future(db).boxed()),
     ("ttl", |db| ttl(db).boxed()),
+    ("ttl_of_many_keys", |db| ttl_of_many_keys(db).boxed()),
     ("progress", |db| progress(db).boxed()),
+    ("progress_never_overtakes_events", |db| progress_never_overtakes_events(db).boxed()),
     ("concurrent_writers", |db| concurrent_writers(db).boxed()),
+    ("one_of_many_swaps_wins", |db| one_of_many_swaps_wins(db).boxed()),
+    ("watches_resume_anywhere", |db| watches_resume_anywhere(db).boxed()),
+    ("large_values", |db| large_values(db).boxed()),
     ("prefixes_do_not_mix", |db| prefixes_do_not_mix(db).boxed()),
 ];
-
-// === the backends ===
-
-#[tokio::test(start_paused = true)]
-async fn embedded_in_memory() {
-    for (name, case) in CASES {
-        println!("{name}");
-        case(Arc::new(Embedded::in_memory())).await;
-    }
-}
-
-#[tokio::test]
-async fn embedded_file() {
-    for (name, case) in CASES {
-        println!("{name}");
-        let dir = tempfile::tempdir().unwrap();
-        case(Arc::new(Embedded::open(dir.path()).await.unwrap())).await;
-    }
-}
-
-#[tokio::test]
-async fn etcd() {
-    let Some(server) = EtcdServer::start() else {
-        eprintln!("SKIPPED: {ETCD} is not there");
-        return;
-    };
-    let db: Db = Arc::new(server.connect().await);
-    for (name, case) in CASES {
-        println!("{name}");
-        case(db.clone()).await;
-        for kv in db.list("/", ListOptions::default()).await.unwrap().items {
-            db.delete(&kv.key, kv.mod_revision).await.unwrap();
-        }
-    }
-    assert!(db.size().await.unwrap() > 0);
-}
-
-const ETCD: &str = "/usr/bin/etcd";
-
-/// A real etcd on loopback, ended and removed with the value.
-struct EtcdServer {
-    process: std::process::Child,
-    url: String,
-    _dir: tempfile::TempDir,
-}
-
-impl EtcdServer {
-    fn start() -> Option<Self> {
-        if !std::path::Path::new(ETCD).exists() {
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let [client, peer] = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let [url, peer] = [client, peer].map(|socket| format!("http://{}", socket.local_addr().unwrap()));
-        let process = std::process::Command::new(ETCD)
-            .arg("--data-dir")
-            .arg(dir.path())
-            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
-            .spawn()
-            .unwrap();
-        Some(Self { process, url, _dir: dir })
-    }
-
-    async fn connect(&self) -> Etcd {
-        let config = EtcdConfig { servers: vec![self.url.clone()], ..EtcdConfig::default() };
-        let connected = async {
-            loop {
-                match Etcd::connect(config.clone()).await {
-                    Ok(store) => return store,
-                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), connected).await.expect("etcd did not start")
-    }
-}
-
-impl Drop for EtcdServer {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-// === the cases ===
-
-fn bytes(text: &str) -> Bytes {
-    Bytes::copy_from_slice(text.as_bytes())
-}
-
-async fn create(db: &Db, key: &str, value: &str) -> Revision {
-    db.put(key, bytes(value), Revision(0), None).await.unwrap()
-}
-
-async fn keys(db: &Db, prefix: &str, at: Option<Revision>) -> Vec<String> {
-    let options = ListOptions { at, ..ListOptions::default() };
-    let page = db.list(prefix, options).await.unwrap();
-    page.items.into_iter().map(|kv| kv.key).collect()
-}
-
-/// The next change, however many progress reports come before it.
-async fn change(stream: &mut WatchStream) -> Event {
-    let next = async {
-        loop {
-            match stream.next().await.expect("the watch ended").unwrap() {
-                Event::Progress(_) => {}
-                event => return event,
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), next).await.expect("no event")
-}
 
 async fn compare_and_swap(db: Db) {
     let created = create(&db, "/a/1", "one").await;
@@ -336,6 +224,147 @@ async fn concurrent_writers(db: Db) {
     assert_eq!(keys(&db, "/c/", None).await.len(), 8);
 }
 
+/// The rest of a list whose state is compacted away is refused; from the newest state it can be had.
+async fn pages_over_a_compaction(db: Db) {
+    for n in 0..6 {
+        create(&db, &format!("/a/{n}"), "x").await;
+    }
+    let first = db.list("/a/", ListOptions { limit: 3, ..ListOptions::default() }).await.unwrap();
+    let (kv, _) = db.get("/a/4").await.unwrap();
+    let removed = db.delete("/a/4", kv.unwrap().mod_revision).await.unwrap();
+    db.compact(removed).await.unwrap();
+    let after = first.items.last().map(|kv| kv.key.clone());
+    let options = ListOptions { at: Some(first.revision), after: after.clone(), limit: 3 };
+    let error = db.list("/a/", options).await.unwrap_err();
+    assert!(matches!(error, StoreError::Compacted { .. }), "{error}");
+    let rest = db.list("/a/", ListOptions { after, limit: 3, ..ListOptions::default() }).await.unwrap();
+    assert_eq!(rest.items.iter().map(|kv| kv.key.as_str()).collect::<Vec<_>>(), ["/a/3", "/a/5"]);
+    assert_eq!((rest.remaining, rest.revision), (0, removed));
+}
+
+async fn compaction_again_and_too_far(db: Db) {
+    let first = create(&db, "/a/1", "x").await;
+    let second = db.put("/a/1", bytes("y"), first, None).await.unwrap();
+    db.compact(second).await.unwrap();
+    // Another API server may have been faster.
+    db.compact(second).await.unwrap();
+    db.compact(first).await.unwrap();
+    let error = db.compact(Revision(second.0 + 100)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Future { .. }), "{error}");
+    assert_eq!(keys(&db, "/a/", None).await, ["/a/1"]);
+}
+
+/// Keys of one lifetime share what makes them expire; all are gone, each with its own event, and none early.
+async fn ttl_of_many_keys(db: Db) {
+    let start = db.revision().await.unwrap();
+    let began = tokio::time::Instant::now();
+    for n in 0..20 {
+        db.put(&format!("/t/{n:02}"), bytes("x"), Revision(0), Some(Duration::from_secs(2))).await.unwrap();
+    }
+    let mut watch = db.watch("/t/", start).await.unwrap();
+    for n in 0..20 {
+        assert!(matches!(change(&mut watch).await, Event::Put { kv, .. } if kv.key == format!("/t/{n:02}")));
+    }
+    let mut gone = Vec::new();
+    while gone.len() < 20 {
+        match change(&mut watch).await {
+            Event::Delete { prev, .. } => gone.push(prev.key),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(began.elapsed() >= Duration::from_millis(1900), "expired after {:?}", began.elapsed());
+    gone.sort();
+    assert_eq!(gone, (0..20).map(|n| format!("/t/{n:02}")).collect::<Vec<_>>());
+    assert_eq!(keys(&db, "/t/", None).await, [""; 0]);
+}
+
+/// What a progress report says has been sent has been sent: nothing at or before it comes later.
+async fn progress_never_overtakes_events(db: Db) {
+    let start = db.revision().await.unwrap();
+    let mut watch = db.watch("/p/", start).await.unwrap();
+    let writers = (0..4).map(|writer| {
+        let db = db.clone();
+        async move {
+            for n in 0..100 {
+                create(&db, &format!("/p/{writer}-{n}"), "x").await;
+                db.revision().await.unwrap();
+            }
+        }
+    });
+    let read = async {
+        let (mut reached, mut seen) = (start, 0);
+        while seen < 400 {
+            match watch.next().await.unwrap().unwrap() {
+                Event::Progress(at) => reached = reached.max(at),
+                event => {
+                    let at = event.revision();
+                    assert!(at > reached, "the event of {at} comes after a report of {reached}");
+                    (reached, seen) = (at, seen + 1);
+                }
+            }
+        }
+    };
+    let all = futures::future::join(futures::future::join_all(writers), read);
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("events are missing");
+}
+
+async fn one_of_many_swaps_wins(db: Db) {
+    let mut at = create(&db, "/c/x", "0").await;
+    for _ in 0..20 {
+        let swaps = (0..8).map(|n| {
+            let db = db.clone();
+            async move { db.put("/c/x", bytes(&format!("{at}-{n}")), at, None).await }
+        });
+        let outcomes = futures::future::join_all(swaps).await;
+        let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+        let won: Vec<_> = won.into_iter().map(Result::unwrap).collect();
+        assert_eq!(won.len(), 1);
+        for error in lost {
+            match error.unwrap_err() {
+                StoreError::Conflict { current: Some(kv), .. } => assert_eq!(kv.mod_revision, won[0]),
+                other => panic!("{other}"),
+            }
+        }
+        at = won[0];
+    }
+}
+
+/// From every revision of the past on, a watch sees exactly what came after.
+async fn watches_resume_anywhere(db: Db) {
+    let mut revisions = vec![db.revision().await.unwrap()];
+    let mut last = Revision(0);
+    for n in 0..10 {
+        last = db.put("/w/1", bytes(&n.to_string()), last, None).await.unwrap();
+        revisions.push(last);
+    }
+    revisions.push(db.delete("/w/1", last).await.unwrap());
+    for (n, from) in revisions.iter().enumerate() {
+        let mut watch = db.watch("/w/", *from).await.unwrap();
+        for expected in &revisions[n + 1..] {
+            assert_eq!(change(&mut watch).await.revision(), *expected);
+        }
+    }
+}
+
+/// Objects of more than a mebibyte, and a list and a watch that are larger than usual limits of messages.
+async fn large_values(db: Db) {
+    let start = db.revision().await.unwrap();
+    let value = bytes(&"x".repeat(1_200_000));
+    for n in 0..8 {
+        db.put(&format!("/l/{n}"), value.clone(), Revision(0), None).await.unwrap();
+    }
+    let page = db.list("/l/", ListOptions::default()).await.unwrap();
+    assert_eq!(page.items.len(), 8);
+    assert!(page.items.iter().all(|kv| kv.value == value));
+    let mut watch: WatchStream = db.watch("/l/", start).await.unwrap();
+    for n in 0..8 {
+        match change(&mut watch).await {
+            Event::Put { kv, .. } => assert_eq!((kv.key, kv.value), (format!("/l/{n}"), value.clone())),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 async fn prefixes_do_not_mix(db: Db) {
     let start = db.revision().await.unwrap();
     let mut watch = db.watch("/pods/", start).await.unwrap();
@@ -344,81 +373,4 @@ async fn prefixes_do_not_mix(db: Db) {
     let pod = create(&db, "/pods/1", "x").await;
     assert_eq!(keys(&db, "/pods/", None).await, ["/pods/1"]);
     assert_eq!(change(&mut watch).await.revision(), pod);
-}
-
-// === what only the embedded store promises ===
-
-#[tokio::test]
-async fn a_restart_loses_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let db: Db = Arc::new(Embedded::open(dir.path()).await.unwrap());
-    let r1 = create(&db, "/a/1", "one").await;
-    let r2 = create(&db, "/a/2", "two").await;
-    let r3 = db.delete("/a/1", r1).await.unwrap();
-    drop(db);
-
-    let db: Db = Arc::new(Embedded::open(dir.path()).await.unwrap());
-    assert_eq!(db.revision().await.unwrap(), r3);
-    assert_eq!(keys(&db, "/a/", None).await, ["/a/2"]);
-    assert_eq!(keys(&db, "/a/", Some(r2)).await, ["/a/1", "/a/2"]);
-    let mut watch = db.watch("/a/", r2).await.unwrap();
-    assert!(matches!(change(&mut watch).await, Event::Delete { .. }));
-    db.compact(r3).await.unwrap();
-    drop((db, watch));
-
-    let db: Db = Arc::new(Embedded::open(dir.path()).await.unwrap());
-    let error = db.watch("/a/", r1).await.err().unwrap();
-    assert!(matches!(error, StoreError::Compacted { .. }), "{error}");
-    assert_eq!(create(&db, "/a/3", "x").await, Revision(r3.0 + 1));
-    assert!(db.size().await.unwrap() > 0);
-}
-
-#[tokio::test]
-async fn a_second_opener_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let _first = Embedded::open(dir.path()).await.unwrap();
-    let second = Embedded::open(dir.path()).await.err().unwrap();
-    assert!(matches!(second, StoreError::Unavailable(_)), "{second}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slow_watch_ends_with_an_error_and_an_idle_one_lives() {
-    let db: Db = Arc::new(Embedded::in_memory());
-    let start = db.revision().await.unwrap();
-    let mut slow = db.watch("/a/", start).await.unwrap();
-    let mut idle = db.watch("/b/", start).await.unwrap();
-    let mut last = Revision(0);
-    for n in 0..10 {
-        last = db.put("/a/1", bytes(&n.to_string()), last, None).await.unwrap();
-    }
-    db.compact(last).await.unwrap();
-    let error = slow.next().await.unwrap().unwrap_err();
-    assert!(matches!(error, StoreError::Compacted { .. }), "{error}");
-    assert!(slow.next().await.is_none());
-    let created = create(&db, "/b/1", "x").await;
-    assert_eq!(change(&mut idle).await.revision(), created);
-}
-
-#[tokio::test(start_paused = true)]
-async fn history_is_compacted_after_its_time() {
-    let db: Db = Arc::new(Embedded::in_memory());
-    let first = create(&db, "/a/1", "x").await;
-    let second = db.put("/a/1", bytes("y"), first, None).await.unwrap();
-    tokio::time::sleep(storage::embedded::COMPACTION_INTERVAL - Duration::from_secs(1)).await;
-    assert_eq!(keys(&db, "/a/", Some(first)).await, ["/a/1"]);
-    tokio::time::sleep(2 * storage::embedded::COMPACTION_INTERVAL).await;
-    let error = db.watch("/a/", first).await.err().unwrap();
-    assert!(matches!(error, StoreError::Compacted { .. }), "{error}");
-    assert_eq!(keys(&db, "/a/", Some(second)).await, ["/a/1"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn watches_end_when_the_store_is_dropped() {
-    let db: Db = Arc::new(Embedded::in_memory());
-    let mut watch = db.watch("/", Revision(0)).await.unwrap();
-    create(&db, "/a", "x").await;
-    drop(db);
-    assert_eq!(change(&mut watch).await.revision(), Revision(1));
-    assert!(watch.next().await.unwrap().is_err());
-    assert!(watch.next().await.is_none());
 }
