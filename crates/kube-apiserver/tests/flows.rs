@@ -349,3 +349,16 @@ async fn deleting_a_definition_is_recorded_as_a_condition() {
     assert_eq!((&last["status"], &last["reason"]), (&json!("True"), &json!("InstanceDeletionPending")));
     server.stop().await;
 }
+
+/// Its own followers too would begin their watches again and again.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_shuts_down_begins_no_watch() {
+    let server = Server::start().await;
+    server.api.server.core.health.stop();
+    let maps: Api<ConfigMap> = server.api();
+    match maps.watch(&WatchParams::default(), "0").await.err() {
+        Some(kube::Error::Api(status)) => assert_eq!(status.code, 429, "{status:?}"),
+        other => panic!("{other:?}"),
+    }
+    server.shutdown.cancel();
+}

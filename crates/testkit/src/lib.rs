@@ -1,5 +1,5 @@
 //! What tests of whole clusters are made of: an in-process [`Cluster`] on a paused clock, a [`FakeRuntime`] at the CRI seam,
-//! [builders], [`eventually`], and the [`History`] of everything that was written.
+//! [builders], [`eventually`], the [`History`] of everything that was written, and the [checker] of what clients observed.
 //!
 //! ```no_run
 //! use testkit::{Cluster, Options, simulate};
@@ -14,6 +14,7 @@
 //! component is the real one.
 
 pub mod builders;
+pub mod checker;
 mod cluster;
 mod entropy;
 mod eventually;

@@ -70,6 +70,10 @@ async fn start(
     scope: &Scope,
     options: &ListOptions,
 ) -> Result<std::result::Result<Subscription, Error>> {
+    if core.health.stopping().is_cancelled() {
+        // A watch that ended at once would be begun again at once. Upstream's filter `WithRetryAfter` says so too.
+        return Err(Error::too_many_requests("The apiserver is shutting down, please try again later.", 5));
+    }
     let hub = &core.registry.hub;
     let initial = options.send_initial_events == Some(true);
     let from = match options.at {

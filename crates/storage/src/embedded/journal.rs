@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 
 use super::mvcc::{Batch, Mvcc, Record};
 use crate::{Result, StoreError};
@@ -23,11 +23,17 @@ pub(super) struct Journal {
 impl Journal {
     /// Opens or creates the file and reads all of it.
     pub(super) fn open(path: &Path) -> Result<(Self, Mvcc)> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let db = builder
-            .create(path)
-            .map_err(|error| StoreError::Unavailable(format!("opening {}: {error}", path.display())))?;
+        let shown = path.display().to_string();
+        let db = builder().create(path);
+        Self::start(db.map_err(|error| StoreError::Unavailable(format!("opening {shown}: {error}")))?, &shown)
+    }
+
+    /// The same on something that is not a file.
+    pub(super) fn open_disk(disk: impl StorageBackend) -> Result<(Self, Mvcc)> {
+        Self::start(builder().create_with_backend(disk).map_err(failed)?, "the disk")
+    }
+
+    fn start(db: Database, shown: &str) -> Result<(Self, Mvcc)> {
         let write = db.begin_write().map_err(failed)?;
         {
             write.open_table(LOG).map_err(failed)?;
@@ -37,10 +43,7 @@ impl Journal {
                 None => drop(meta.insert("format", FORMAT).map_err(failed)?),
                 Some(FORMAT) => {}
                 Some(other) => {
-                    return Err(StoreError::Corrupt(format!(
-                        "{} has format {other}, this build reads {FORMAT}",
-                        path.display()
-                    )));
+                    return Err(StoreError::Corrupt(format!("{shown} has format {other}, this build reads {FORMAT}")));
                 }
             }
         }
@@ -76,6 +79,12 @@ impl Journal {
         }
         write.commit().map_err(failed)
     }
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
 }
 
 fn load(db: &Database) -> Result<Mvcc> {

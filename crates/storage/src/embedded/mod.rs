@@ -22,6 +22,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::RwLock;
+/// What a store can be on beside a file.
+pub use redb::StorageBackend as Disk;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -100,6 +102,17 @@ impl Embedded {
         });
         let (hub, writer, path) = opened.await.map_err(|error| StoreError::Unavailable(error.to_string()))??;
         Ok(Self::start(hub, writer, Some(path)))
+    }
+
+    /// The store on a disk of the caller's, which may fail or forget what was not synced. Everything happens in the runtime
+    /// around it, on its clock.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`].
+    pub fn open_disk(disk: impl Disk) -> Result<Self> {
+        let (journal, state) = Journal::open_disk(disk)?;
+        let hub = Arc::new(RwLock::new(Hub::new(state)));
+        Ok(Self::start(hub.clone(), Writer::task(journal, hub), None))
     }
 
     fn start(hub: Arc<RwLock<Hub>>, writer: Writer, path: Option<PathBuf>) -> Self {

@@ -5,6 +5,7 @@ use std::{sync::Arc, thread::JoinHandle};
 
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     hub::Hub,
@@ -33,6 +34,10 @@ pub(super) enum Writer {
         queue: Option<mpsc::Sender<Request>>,
         thread: Option<JoinHandle<()>>,
     },
+    Task {
+        queue: mpsc::Sender<Request>,
+        _task: AbortOnDropHandle<()>,
+    },
 }
 
 // === impl Writer ===
@@ -52,11 +57,25 @@ impl Writer {
         Ok(Self::File { queue: Some(queue), thread: Some(thread) })
     }
 
+    /// As [`Writer::file`], but a task of the runtime does the work, so that a simulation has no second thread. For disks
+    /// that don't keep it waiting.
+    pub(super) fn task(journal: Journal, hub: Arc<RwLock<Hub>>) -> Self {
+        let (queue, mut requests) = mpsc::channel(4 * MAX_BATCH);
+        let task = tokio::spawn(async move {
+            let mut taken = Vec::with_capacity(MAX_BATCH);
+            while requests.recv_many(&mut taken, MAX_BATCH).await > 0 {
+                commit(&journal, &hub, taken.drain(..));
+            }
+        });
+        Self::Task { queue, _task: AbortOnDropHandle::new(task) }
+    }
+
     /// Carries out one operation; true and durable when it returns.
     pub(super) async fn run(&self, op: Op) -> Result<u64> {
         let queue = match self {
             Self::Memory(hub) => return run_in_memory(&mut hub.write(), op),
             Self::File { queue, .. } => queue.as_ref().ok_or_else(closed)?,
+            Self::Task { queue, .. } => queue,
         };
         let (answer, answered) = oneshot::channel();
         queue.send(Request { op, answer }).await.map_err(|_| closed())?;

@@ -8,7 +8,6 @@ use std::{
 };
 
 use storage::{
-    Store,
     embedded::Embedded,
     etcd::{Etcd, EtcdConfig},
 };

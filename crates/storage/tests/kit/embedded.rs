@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use storage::{Revision, Store, StoreError, embedded::Embedded};
+use storage::{Revision, StoreError, embedded::Embedded};
 
 use crate::{Db, bytes, change, create, keys};
 
