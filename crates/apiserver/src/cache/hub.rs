@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use parking_lot::RwLock;
 use storage::{Event, ListOptions, Revision, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -120,13 +120,16 @@ impl Hub {
     /// Fills the caches and follows the store until `shutdown`. May be called once.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let Some(mut registrations) = self.pending.lock().take() else { return };
+        let mut refill = true;
         while !shutdown.is_cancelled() {
             let failed = tokio::select! {
                 () = shutdown.cancelled() => return,
-                result = self.follow(&mut registrations) => result,
+                result = self.follow(refill, &mut registrations) => result,
             };
+            // What the caches have stays true: only what came since is missing, unless the store has forgotten it.
+            refill = !self.is_ready() || matches!(failed, Err(StoreError::Compacted { .. }));
             if let Err(e) = failed {
-                tracing::warn!(error = %e, "watch of the store ended, the caches are filled again");
+                tracing::warn!(error = %e, refill, "watch of the store ended");
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -135,27 +138,49 @@ impl Hub {
         }
     }
 
-    async fn follow(&self, registrations: &mut mpsc::UnboundedReceiver<Registration>) -> Result<(), StoreError> {
+    async fn follow(
+        &self,
+        refill: bool,
+        registrations: &mut mpsc::UnboundedReceiver<Registration>,
+    ) -> Result<(), StoreError> {
         let newest = self.store.revision().await?.0;
-        let revision = self.fill(newest).await?;
+        let known = self.revision();
+        // A store that was brought back to an earlier state begins anew.
+        let revision = if refill || newest < known { self.fill(newest).await? } else { known };
         let mut events = self.store.watch(&self.root, Revision(revision)).await?;
         self.reached(revision, newest);
+        let mut complete = revision;
         loop {
-            tokio::select! {
-                event = events.next() => match event {
-                    Some(event) => self.reached(self.apply(event?), newest),
-                    None => return Ok(()),
-                },
-                Some(registration) = registrations.recv() => {
-                    let result = self.fill_one(&registration.cache).await;
-                    if result.is_ok() {
-                        self.add(registration.cache);
+            // A revision is complete when something of another one comes, or nothing is at hand.
+            let event = match events.next().now_or_never() {
+                Some(event) => event,
+                None => {
+                    self.reached(complete, newest);
+                    tokio::select! {
+                        event = events.next() => event,
+                        Some(registration) = registrations.recv() => {
+                            self.take_in(registration).await;
+                            continue;
+                        }
                     }
-                    // The caller may have gone; the cache is there all the same.
-                    let _gone = registration.done.send(result);
                 }
+            };
+            let Some(event) = event else { return Ok(()) };
+            let event = event?;
+            if event.revision().0 > complete {
+                self.reached(complete, newest);
             }
+            complete = self.apply(event).max(complete);
         }
+    }
+
+    async fn take_in(&self, registration: Registration) {
+        let result = self.fill_one(&registration.cache).await;
+        if result.is_ok() {
+            self.add(registration.cache);
+        }
+        // The caller may have gone; the cache is there all the same.
+        let _gone = registration.done.send(result);
     }
 
     /// Reads the whole store into the caches as it stood a window of events before `newest`, so that watches from before a restart go on;

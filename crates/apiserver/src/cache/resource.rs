@@ -89,6 +89,8 @@ struct State {
     window: VecDeque<Arc<CacheEvent>>,
     /// All events after this revision are in `window`.
     window_start: u64,
+    /// The state that it was filled with. Events at or before this revision are known already.
+    filled_at: u64,
     /// The newest revision whose event (of any resource) this cache has seen.
     revision: u64,
     watchers: Watchers,
@@ -115,12 +117,12 @@ impl ResourceCache {
             })
             .collect();
         let mut state = self.state.lock();
-        *state = State { entries, window_start: revision, revision, ..State::default() };
+        *state = State { entries, window_start: revision, filled_at: revision, revision, ..State::default() };
     }
 
-    /// Applies one event of the store's watch. Events at or before the cache's own revision are known already.
+    /// Applies one event of the store's watch. There may be several of one revision: keys of one lease expire together.
     pub(super) fn put(&self, key: &str, stored: Bytes, revision: u64) {
-        if self.state.lock().revision >= revision {
+        if self.state.lock().filled_at >= revision {
             return;
         }
         let entry = Arc::new(Entry::new(&self.model, key, stored, revision));
@@ -132,7 +134,7 @@ impl ResourceCache {
 
     pub(super) fn delete(&self, key: &str, revision: u64) {
         let mut state = self.state.lock();
-        if state.revision >= revision {
+        if state.filled_at >= revision {
             return;
         }
         if let Some(prev) = state.entries.remove(key) {

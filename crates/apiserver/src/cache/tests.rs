@@ -170,3 +170,28 @@ async fn what_is_compacted_can_not_be_watched() {
     assert!(world.things.watch(&Scope::default(), Some(first)).is_err());
     assert_eq!(world.keys(&labelled("", "blue")).await, ["a/one"]);
 }
+
+/// Keys of one lease expire in one revision: each of them has its event, and none stays.
+#[test]
+fn several_events_of_one_revision_are_all_taken() {
+    let cache = ResourceCache::new(model());
+    let object = || Bytes::from(json!({"apiVersion": "example.test/v1", "kind": "Thing"}).to_string());
+    cache.reset(Vec::new(), 1);
+    cache.put("ns/a", object(), 2);
+    cache.put("ns/b", object(), 3);
+    let mut watch = cache.watch(&Scope::default(), Some(3)).unwrap();
+    for key in ["ns/a", "ns/b"] {
+        cache.delete(key, 4);
+    }
+    cache.advance(4);
+    assert!(cache.is_empty());
+    let seen = [(); 2].map(|()| watch.events.try_recv().unwrap());
+    assert_eq!(
+        seen.map(|event| (event.change, event.entry.name().to_owned(), event.revision())),
+        [(Change::Delete, "a".to_owned(), 4), (Change::Delete, "b".to_owned(), 4)]
+    );
+    // What the state that it was filled with contains already is no news.
+    cache.reset(Vec::new(), 9);
+    cache.put("ns/a", object(), 8);
+    assert!(cache.is_empty());
+}

@@ -18,7 +18,6 @@ use etcd_client::{
     Certificate, Client, Compare, CompareOp, ConnectOptions, GetOptions, Identity, KvClient, PutOptions,
     ResponseHeader, TlsOptions, Txn, TxnOp, TxnOpResponse,
 };
-use tokio::sync::watch::Sender;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::lease::Leases;
@@ -26,6 +25,10 @@ use crate::{KeyValue, ListOptions, ListPage, Result, Revision, Store, StoreError
 
 /// Answers and events may be as large as a page of the largest objects.
 const MAX_MESSAGE: usize = i32::MAX as usize;
+
+/// How long the cluster may take to answer at all, and between two attempts.
+const START: Duration = Duration::from_secs(20);
+const RETRY: Duration = Duration::from_millis(200);
 
 /// How to reach the cluster: upstream's `--etcd-*` flags.
 #[derive(Clone, Debug, Default)]
@@ -45,15 +48,13 @@ pub struct Etcd {
     client: Client,
     kv: KvClient,
     leases: Leases,
-    /// The newest revision that somebody asked for; watches report progress up to it.
-    wanted: Sender<u64>,
     _compactor: AbortOnDropHandle<()>,
 }
 
 // === impl Etcd ===
 
 impl Etcd {
-    /// Connects and makes sure that the cluster answers.
+    /// Connects and waits until the cluster answers, as upstream for 20 seconds at most.
     pub async fn connect(config: EtcdConfig) -> Result<Self> {
         let mut options = ConnectOptions::new()
             .with_keep_alive(Duration::from_secs(30), Duration::from_secs(10))
@@ -75,11 +76,17 @@ impl Etcd {
             leases: Leases::new(client.lease_client()),
             kv,
             client,
-            wanted: Sender::new(0),
             _compactor: AbortOnDropHandle::new(compactor),
         };
-        store.revision().await?;
-        Ok(store)
+        let deadline = tokio::time::Instant::now() + START;
+        loop {
+            match store.revision().await {
+                Ok(_) => return Ok(store),
+                Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
+                Err(error) => tracing::info!(%error, "waiting for etcd"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
     }
 
     /// Carries out `then` if `key` stands at `expected`.
@@ -144,20 +151,14 @@ impl Store for Etcd {
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<WatchStream> {
-        watch::watch(self.client.watch_client(), prefix, after, self.wanted.subscribe()).await
+        watch::watch(self.client.watch_client(), prefix, after).await
     }
 
     async fn revision(&self) -> Result<Revision> {
         // No key has this name: etcd answers with the header alone.
         let options = GetOptions::new().with_count_only();
         let response = self.kv.clone().get("\0", Some(options)).await.map_err(failed)?;
-        let newest = revision(response.header())?;
-        self.wanted.send_if_modified(|wanted| {
-            let grown = *wanted < newest.0;
-            *wanted = newest.0.max(*wanted);
-            grown
-        });
-        Ok(newest)
+        revision(response.header())
     }
 
     async fn compact(&self, revision: Revision) -> Result<()> {

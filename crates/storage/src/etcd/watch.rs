@@ -1,43 +1,34 @@
-//! A watch of etcd as a [`WatchStream`]: one gRPC stream each, so that its progress reports speak of it alone.
+//! A watch of etcd as a [`WatchStream`].
+//!
+//! It is of all keys, whatever the prefix: so each revision comes by, in order, and says how far the watch is, without
+//! etcd's answers to requests for progress, which overtake events (before 3.4.31 and 3.5.13; etcd's issues 15220, 17507).
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
-use etcd_client::{
-    Event as EtcdEvent, EventType, WatchClient, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream,
-};
+use etcd_client::{Event as EtcdEvent, EventType, WatchClient, WatchOptions, WatchResponse, WatchResponseStream};
 use futures::StreamExt as _;
-use tokio::sync::watch::Receiver;
 
 use super::{MAX_MESSAGE, failed, key_value, revision};
 use crate::{Event, Result, Revision, StoreError, WatchStream};
 
-/// etcd drops a request for progress while a watch catches up; so it is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
-
 struct Watch {
-    requests: WatchRequestSender,
+    prefix: String,
     responses: WatchResponseStream,
     ready: VecDeque<Event>,
     /// Everything up to here was handed out.
     reached: Revision,
-    wanted: Receiver<u64>,
     failed: bool,
 }
 
-pub(super) async fn watch(
-    client: WatchClient,
-    prefix: &str,
-    after: Revision,
-    wanted: Receiver<u64>,
-) -> Result<WatchStream> {
+pub(super) async fn watch(client: WatchClient, prefix: &str, after: Revision) -> Result<WatchStream> {
     let options = WatchOptions::new()
-        .with_prefix()
+        .with_all_keys()
         .with_start_revision(after.0 as i64 + 1)
         .with_prev_key()
         .with_progress_notify();
     let mut client = client.max_decoding_message_size(MAX_MESSAGE);
-    let (requests, responses) = client.watch(prefix, Some(options)).await.map_err(failed)?.split();
-    let watch = Watch { requests, responses, ready: VecDeque::new(), reached: after, wanted, failed: false };
+    let responses = client.watch("", Some(options)).await.map_err(failed)?.split().1;
+    let watch = Watch { prefix: prefix.to_owned(), responses, ready: VecDeque::new(), reached: after, failed: false };
     let stream = futures::stream::unfold(watch, |mut watch| async {
         let item = watch.next().await?;
         Some((item, watch))
@@ -64,21 +55,9 @@ impl Watch {
         }
     }
 
-    /// Waits for a message, or for somebody to ask for progress and then for the answer.
     async fn receive(&mut self) -> Result<()> {
-        let behind = *self.wanted.borrow_and_update() > self.reached.0;
-        if behind {
-            self.requests.request_progress().await.map_err(failed)?;
-        }
-        tokio::select! {
-            message = self.responses.message() => {
-                let message = message.map_err(failed)?;
-                let message = message.ok_or_else(|| StoreError::Unavailable("etcd ended the watch".into()))?;
-                self.take(&message)
-            }
-            () = tokio::time::sleep(ASK_AGAIN), if behind => Ok(()),
-            Ok(()) = self.wanted.changed() => Ok(()),
-        }
+        let message = self.responses.message().await.map_err(failed)?;
+        self.take(&message.ok_or_else(|| StoreError::Unavailable("etcd ended the watch".into()))?)
     }
 
     fn take(&mut self, message: &WatchResponse) -> Result<()> {
@@ -91,8 +70,17 @@ impl Watch {
         if message.canceled() {
             return Err(StoreError::Unavailable(format!("etcd cancelled the watch: {}", message.cancel_reason())));
         }
+        let mut foreign = Revision(0);
         for event in message.events() {
-            self.ready.extend(convert(event)?);
+            match event.kv() {
+                Some(kv) if kv.key().starts_with(self.prefix.as_bytes()) => self.ready.extend(convert(event)?),
+                Some(kv) => foreign = Revision(kv.mod_revision() as u64),
+                None => {}
+            }
+        }
+        // A message has all of a revision's events.
+        if foreign > self.ready.back().map_or(Revision(0), Event::revision) {
+            self.ready.push_back(Event::Progress(foreign));
         }
         if message.events().is_empty() && !message.created() {
             self.ready.push_back(Event::Progress(revision(message.header())?));

@@ -120,6 +120,15 @@ fn unanswered_writes_may_have_happened_or_not() {
     story.breaks(&[Rule::ListIsTheState]);
 }
 
+/// That a list lacks a key says when the key was gone at the latest, not when it went.
+#[test]
+fn an_unseen_removal_is_dated_by_nobody() {
+    let mut story = good();
+    story.create("c", "6", at(15)).delete("b", Outcome::Deleted).op("c", Call::Get, found(15, "6"));
+    story.delete("c", Outcome::Deleted).create("d", "7", at(18)).list(At::Newest, 18, &[("d", 18, "7")]);
+    story.breaks(&[]);
+}
+
 #[test]
 fn concurrent_operations_take_any_order() {
     let mut story = good();

@@ -14,6 +14,8 @@ pub(super) struct Change {
     pub(super) source: String,
     /// Whether its writer was told that it is there.
     pub(super) acknowledged: bool,
+    /// It happened at this revision at the latest; nobody saw it.
+    inferred: bool,
 }
 
 /// The revisions at which an operation can have taken effect.
@@ -121,7 +123,7 @@ impl Timeline {
             violations.push(violation(Rule::OneTruth, what));
             return;
         }
-        let change = Change { value: value.cloned(), source: source.to_owned(), acknowledged };
+        let change = Change { value: value.cloned(), source: source.to_owned(), acknowledged, inferred: false };
         let known = self.keys.entry(key.to_owned()).or_default().entry(revision).or_insert_with(|| change.clone());
         if known.value != change.value {
             let what =
@@ -158,7 +160,7 @@ impl Timeline {
                 let Some((since, Change { value: Some(_), .. })) = self.at(&key, revision) else { continue };
                 let gap = Window { floor: since, ceiling: revision };
                 if since < revision && !self.is_covered(gap) && is_open(observations, &key, operation.ended) {
-                    let change = Change { value: None, source: source.clone(), acknowledged: false };
+                    let change = Change { value: None, source: source.clone(), acknowledged: false, inferred: true };
                     self.keys.entry(key).or_default().insert(revision, change);
                 }
             }
@@ -217,16 +219,18 @@ impl Timeline {
             let Call::Delete { expected } = operation.call else { continue };
             let fits = |revision: u64| {
                 let before = self.before(&operation.key, revision).map(|(at, _)| at);
-                !claimed.contains(&revision) && (expected.is_none() || before == expected)
+                !claimed.contains(&(&operation.key, revision)) && (expected.is_none() || before == expected)
             };
             let found = self
                 .changes(&operation.key, window)
                 .find(|(revision, change)| change.value.is_none() && fits(*revision))
-                .map(|(revision, _)| revision);
+                .map(|(revision, change)| (revision, change.inferred));
             match found {
-                Some(revision) => {
-                    claimed.insert(revision);
-                    self.removals.insert(index, revision);
+                Some((revision, inferred)) => {
+                    claimed.insert((&operation.key, revision));
+                    if !inferred {
+                        self.removals.insert(index, revision);
+                    }
                 }
                 None if self.is_covered(window) => {
                     let what = format!(
