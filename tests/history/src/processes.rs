@@ -237,6 +237,24 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Which member of etcd leads.
+    ///
+    /// # Errors
+    /// If none of them says so.
+    pub async fn leader(&self) -> Result<usize> {
+        let ask = || async {
+            for (n, url) in self.etcd_urls.iter().enumerate() {
+                let Ok(client) = etcd_client::Client::connect([url], None).await else { continue };
+                let Ok(status) = client.maintenance_client().status().await else { continue };
+                if status.header().is_some_and(|header| header.member_id() == status.leader()) {
+                    return Some(n);
+                }
+            }
+            None
+        };
+        wait_until("a leader of etcd", ask).await
+    }
+
     /// Waits until this server is ready.
     ///
     /// # Errors
