@@ -72,6 +72,11 @@ impl ForgetfulDisk {
         self.0.lock().broken = true;
     }
 
+    /// Syncing works again.
+    pub fn repair(&self) {
+        self.0.lock().broken = false;
+    }
+
     fn alive(&self) -> io::Result<parking_lot::MutexGuard<'_, State>> {
         let state = self.0.lock();
         if state.dead { Err(io::Error::other("the machine is off")) } else { Ok(state) }

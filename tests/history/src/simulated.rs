@@ -1,6 +1,6 @@
 //! One run in one thread, on a paused clock: what happens follows from the seed.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use component_base::{flags::Flags, rng};
@@ -29,6 +29,8 @@ pub enum Fault {
     Kill,
     /// Syncing fails from now on, and after a while the machine is started again.
     DiskFails,
+    /// Syncing fails for a while.
+    DiskHiccup,
     /// The store is closed and opened again, with its server.
     CloseStore,
     /// The server ends in order and is started anew on the same store.
@@ -43,9 +45,10 @@ pub enum Fault {
     Compact,
 }
 
-const ALL: [Fault; 8] = [
+const ALL: [Fault; 9] = [
     Fault::Kill,
     Fault::DiskFails,
+    Fault::DiskHiccup,
     Fault::CloseStore,
     Fault::RestartServer,
     Fault::Pause,
@@ -84,7 +87,7 @@ struct World {
 impl World {
     async fn start() -> Result<Self> {
         let files = tempfile::tempdir()?;
-        let config = kube_apiserver::config::Config::from_flags(&flags(files.path().join("sa.key"))?)?;
+        let config = config(files.path())?;
         let mut world = Self {
             line: Line::default(),
             weather: watch::Sender::new(Weather::Fine),
@@ -153,6 +156,11 @@ impl World {
                 self.open()?;
                 self.serve().await?;
             }
+            Fault::DiskHiccup => {
+                self.disk.break_down();
+                tokio::time::sleep(while_it_lasts).await;
+                self.disk.repair();
+            }
             Fault::CloseStore => {
                 self.stop_server(true).await;
                 self.store = None;
@@ -181,7 +189,12 @@ impl World {
     }
 }
 
-fn flags(key_file: PathBuf) -> Result<Flags> {
+/// Of an API server that needs nothing but a directory for its key.
+///
+/// # Errors
+/// If the key can't be written.
+pub fn config(dir: &Path) -> Result<kube_apiserver::config::Config> {
+    let key_file = dir.join("sa.key");
     std::fs::write(&key_file, rcgen::KeyPair::generate()?.serialize_pem())?;
     let key = key_file.display();
     let args = [
@@ -193,5 +206,5 @@ fn flags(key_file: PathBuf) -> Result<Flags> {
         format!("--service-account-key-file={key}"),
         format!("--service-account-signing-key-file={key}"),
     ];
-    Ok(Flags::parse("kube-apiserver", kube_apiserver::options::FLAGS, args)?)
+    kube_apiserver::config::Config::from_flags(&Flags::parse("kube-apiserver", kube_apiserver::options::FLAGS, args)?)
 }

@@ -17,68 +17,114 @@ const FORMAT: u64 = 1;
 const CACHE_BYTES: usize = 16 << 20;
 
 pub(super) struct Journal {
-    db: Database,
+    /// `None` after a failure: what the file has then is known only when it has been read again.
+    db: Option<Database>,
+    open: Box<dyn Fn() -> Result<Database> + Send>,
 }
 
 impl Journal {
     /// Opens or creates the file and reads all of it.
     pub(super) fn open(path: &Path) -> Result<(Self, Mvcc)> {
-        let shown = path.display().to_string();
-        let db = builder().create(path);
-        Self::start(db.map_err(|error| StoreError::Unavailable(format!("opening {shown}: {error}")))?, &shown)
+        let path = path.to_owned();
+        Self::start(move || {
+            let db = builder().create(&path);
+            db.map_err(|error| StoreError::Unavailable(format!("opening {}: {error}", path.display())))
+        })
     }
 
     /// The same on something that is not a file.
-    pub(super) fn open_disk(disk: impl StorageBackend) -> Result<(Self, Mvcc)> {
-        Self::start(builder().create_with_backend(disk).map_err(failed)?, "the disk")
+    pub(super) fn open_disk(disk: impl StorageBackend + Clone) -> Result<(Self, Mvcc)> {
+        Self::start(move || builder().create_with_backend(disk.clone()).map_err(failed))
     }
 
-    fn start(db: Database, shown: &str) -> Result<(Self, Mvcc)> {
-        let write = db.begin_write().map_err(failed)?;
-        {
-            write.open_table(LOG).map_err(failed)?;
-            let mut meta = write.open_table(META).map_err(failed)?;
-            let format = meta.get("format").map_err(failed)?.map(|v| v.value());
-            match format {
-                None => drop(meta.insert("format", FORMAT).map_err(failed)?),
-                Some(FORMAT) => {}
-                Some(other) => {
-                    return Err(StoreError::Corrupt(format!("{shown} has format {other}, this build reads {FORMAT}")));
-                }
-            }
-        }
-        write.commit().map_err(failed)?;
+    fn start(open: impl Fn() -> Result<Database> + Send + 'static) -> Result<(Self, Mvcc)> {
+        let db = open()?;
+        prepare(&db)?;
         let state = load(&db)?;
-        Ok((Self { db }, state))
+        Ok((Self { db: Some(db), open: Box::new(open) }, state))
+    }
+
+    /// Whether the last operation failed, so that [`Journal::reopen`] comes first.
+    pub(super) fn is_broken(&self) -> bool {
+        self.db.is_none()
+    }
+
+    /// Opens the file again after a failure: the records after revision `current` that it has all the same.
+    pub(super) fn reopen(&mut self, current: u64) -> Result<Vec<Record>> {
+        let db = (self.open)()?;
+        prepare(&db)?;
+        let found = {
+            let read = db.begin_read().map_err(failed)?;
+            let log = read.open_table(LOG).map_err(failed)?;
+            records(log.range(current + 1..).map_err(failed)?)?
+        };
+        self.db = Some(db);
+        Ok(found.into_iter().map(|(_, record)| record).collect())
+    }
+
+    /// Does something with the file, which is closed if that fails: redb takes no writes after an error.
+    fn with<T>(&mut self, change: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
+        let Some(db) = &self.db else { return Err(StoreError::Unavailable("the file is not open".into())) };
+        let done = change(db);
+        if done.is_err() {
+            self.db = None;
+        }
+        done
     }
 
     /// Writes a batch; durable on return.
-    pub(super) fn commit(&self, batch: &Batch) -> Result<()> {
-        let write = self.db.begin_write().map_err(failed)?;
-        {
-            let mut log = write.open_table(LOG).map_err(failed)?;
-            let mut meta = write.open_table(META).map_err(failed)?;
-            for (revision, record) in batch.records() {
-                log.insert(revision, encode(record).as_slice()).map_err(failed)?;
-                meta.insert("revision", revision).map_err(failed)?;
-            }
-        }
-        write.commit().map_err(failed)
+    pub(super) fn commit(&mut self, batch: &Batch) -> Result<()> {
+        self.with(|db| commit(db, batch))
     }
 
     /// Forgets records; `revision` is the new compaction mark.
-    pub(super) fn compact(&self, revision: u64, gone: &[u64]) -> Result<()> {
-        let write = self.db.begin_write().map_err(failed)?;
-        {
-            let mut log = write.open_table(LOG).map_err(failed)?;
-            for revision in gone {
-                log.remove(revision).map_err(failed)?;
-            }
-            let mut meta = write.open_table(META).map_err(failed)?;
-            meta.insert("compacted", revision).map_err(failed)?;
-        }
-        write.commit().map_err(failed)
+    pub(super) fn compact(&mut self, revision: u64, gone: &[u64]) -> Result<()> {
+        self.with(|db| compact(db, revision, gone))
     }
+}
+
+/// Makes the tables where there are none, and checks their format.
+fn prepare(db: &Database) -> Result<()> {
+    let write = db.begin_write().map_err(failed)?;
+    {
+        write.open_table(LOG).map_err(failed)?;
+        let mut meta = write.open_table(META).map_err(failed)?;
+        let format = meta.get("format").map_err(failed)?.map(|v| v.value());
+        match format {
+            None => drop(meta.insert("format", FORMAT).map_err(failed)?),
+            Some(FORMAT) => {}
+            Some(other) => {
+                return Err(StoreError::Corrupt(format!("the file has format {other}, this build reads {FORMAT}")));
+            }
+        }
+    }
+    write.commit().map_err(failed)
+}
+
+fn commit(db: &Database, batch: &Batch) -> Result<()> {
+    let write = db.begin_write().map_err(failed)?;
+    {
+        let mut log = write.open_table(LOG).map_err(failed)?;
+        let mut meta = write.open_table(META).map_err(failed)?;
+        for (revision, record) in batch.records() {
+            log.insert(revision, encode(record).as_slice()).map_err(failed)?;
+            meta.insert("revision", revision).map_err(failed)?;
+        }
+    }
+    write.commit().map_err(failed)
+}
+
+fn compact(db: &Database, revision: u64, gone: &[u64]) -> Result<()> {
+    let write = db.begin_write().map_err(failed)?;
+    {
+        let mut log = write.open_table(LOG).map_err(failed)?;
+        for revision in gone {
+            log.remove(revision).map_err(failed)?;
+        }
+        let mut meta = write.open_table(META).map_err(failed)?;
+        meta.insert("compacted", revision).map_err(failed)?;
+    }
+    write.commit().map_err(failed)
 }
 
 fn builder() -> redb::Builder {
@@ -93,15 +139,20 @@ fn load(db: &Database) -> Result<Mvcc> {
     let counter = |name: &str| -> Result<u64> { Ok(meta.get(name).map_err(failed)?.map_or(0, |v| v.value())) };
     let (current, compacted) = (counter("revision")?, counter("compacted")?);
     let log = read.open_table(LOG).map_err(failed)?;
+    let records = records(log.iter().map_err(failed)?)?;
+    Ok(Mvcc::restore(current, compacted, records.into_iter()))
+}
+
+fn records(entries: redb::Range<'_, u64, &[u8]>) -> Result<Vec<(u64, Record)>> {
     let mut records = Vec::new();
-    for entry in log.iter().map_err(failed)? {
+    for entry in entries {
         let (revision, bytes) = entry.map_err(failed)?;
         let revision = revision.value();
         let record =
             decode(bytes.value()).ok_or_else(|| StoreError::Corrupt(format!("record {revision} can't be read")))?;
         records.push((revision, record));
     }
-    Ok(Mvcc::restore(current, compacted, records.into_iter()))
+    Ok(records)
 }
 
 /// create, prev, expires (0: never), kind (1: put, 0: delete), key length, key, value; integers little-endian.

@@ -5,7 +5,8 @@
 //! file by one thread ([`writer`]). In memory only ([`Embedded::in_memory`]) there is no file and no thread, and time is
 //! tokio's, so that a test under a paused clock runs the same way every time.
 //!
-//! Fails: a commit that the file system refuses answers `Unavailable` and changes nothing; a file of another format or
+//! Fails: a commit that the file system refuses answers `Unavailable`, and the file is opened again before the next one: what
+//! it has of the failed one is true then. A file of another format or
 //! with unreadable records is not opened.
 
 mod hub;
@@ -109,7 +110,7 @@ impl Embedded {
     ///
     /// # Errors
     /// As [`Embedded::open`].
-    pub fn open_disk(disk: impl Disk) -> Result<Self> {
+    pub fn open_disk(disk: impl Disk + Clone) -> Result<Self> {
         let (journal, state) = Journal::open_disk(disk)?;
         let hub = Arc::new(RwLock::new(Hub::new(state)));
         Ok(Self::start(hub.clone(), Writer::task(journal, hub), None))

@@ -65,6 +65,12 @@ impl Batch {
         Self { first: state.current + 1, ..Self::default() }
     }
 
+    /// What the file has after the state, as if it had been accepted just now.
+    pub(super) fn of_records(state: &Mvcc, records: Vec<Record>) -> Self {
+        let records = records.into_iter().map(Arc::new).collect();
+        Self { first: state.current + 1, records, heads: HashMap::new() }
+    }
+
     /// The accepted writes with their revisions.
     pub(super) fn records(&self) -> impl Iterator<Item = (u64, &Arc<Record>)> {
         (self.first..).zip(&self.records)

@@ -43,14 +43,14 @@ pub(super) enum Writer {
 // === impl Writer ===
 
 impl Writer {
-    pub(super) fn file(journal: Journal, hub: Arc<RwLock<Hub>>) -> Result<Self> {
+    pub(super) fn file(mut journal: Journal, hub: Arc<RwLock<Hub>>) -> Result<Self> {
         let (queue, mut requests) = mpsc::channel(4 * MAX_BATCH);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || {
                 let mut taken = Vec::with_capacity(MAX_BATCH);
                 while requests.blocking_recv_many(&mut taken, MAX_BATCH) > 0 {
-                    commit(&journal, &hub, taken.drain(..));
+                    commit(&mut journal, &hub, taken.drain(..));
                 }
             })
             .map_err(|error| StoreError::Unavailable(format!("starting the writer: {error}")))?;
@@ -59,12 +59,12 @@ impl Writer {
 
     /// As [`Writer::file`], but a task of the runtime does the work, so that a simulation has no second thread. For disks
     /// that don't keep it waiting.
-    pub(super) fn task(journal: Journal, hub: Arc<RwLock<Hub>>) -> Self {
+    pub(super) fn task(mut journal: Journal, hub: Arc<RwLock<Hub>>) -> Self {
         let (queue, mut requests) = mpsc::channel(4 * MAX_BATCH);
         let task = tokio::spawn(async move {
             let mut taken = Vec::with_capacity(MAX_BATCH);
             while requests.recv_many(&mut taken, MAX_BATCH).await > 0 {
-                commit(&journal, &hub, taken.drain(..));
+                commit(&mut journal, &hub, taken.drain(..));
             }
         });
         Self::Task { queue, _task: AbortOnDropHandle::new(task) }
@@ -119,7 +119,15 @@ fn run_in_memory(hub: &mut Hub, op: Op) -> Result<u64> {
 
 /// Carries out what has queued up. Only this thread changes the state, so what it read before the commit still holds
 /// after it.
-fn commit(journal: &Journal, hub: &RwLock<Hub>, requests: impl Iterator<Item = Request>) {
+fn commit(journal: &mut Journal, hub: &RwLock<Hub>, requests: impl Iterator<Item = Request>) {
+    if journal.is_broken()
+        && let Err(error) = recover(journal, hub)
+    {
+        for Request { answer, .. } in requests {
+            reply(answer, Err(StoreError::Unavailable(error.to_string())));
+        }
+        return;
+    }
     let mut outcomes = Vec::new();
     let mut compactions = Vec::new();
     let batch = {
@@ -157,7 +165,18 @@ fn commit(journal: &Journal, hub: &RwLock<Hub>, requests: impl Iterator<Item = R
     }
 }
 
-fn compact(journal: &Journal, hub: &RwLock<Hub>, revision: u64) -> Result<u64> {
+/// Opens the file again after a failed commit (a full disk, a failed fsync). What of it turns out to be there is true from
+/// now on: its callers were told that this is possible.
+fn recover(journal: &mut Journal, hub: &RwLock<Hub>) -> Result<()> {
+    let current = hub.read().state.current();
+    let records = journal.reopen(current)?;
+    tracing::warn!(records = records.len(), "the file is open again after a failure");
+    let batch = Batch::of_records(&hub.read().state, records);
+    hub.write().publish(&batch);
+    Ok(())
+}
+
+fn compact(journal: &mut Journal, hub: &RwLock<Hub>, revision: u64) -> Result<u64> {
     let gone = hub.read().state.compactable(revision);
     journal.compact(revision, &gone)?;
     hub.write().compact(revision, &gone);
