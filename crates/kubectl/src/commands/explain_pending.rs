@@ -4,11 +4,13 @@
 //! server's host at the port that schedulers listen on. The client's credentials are those for the API server, which the scheduler
 //! asks who may read.
 
-use http::Uri;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri};
+use http_body_util::BodyExt;
 use serde_json::Value;
 
 use crate::cli::context::Context;
-use crate::client::{Client, JSON, Query};
+use crate::client::{Client, Query};
 use crate::error::{Error, Result};
 use crate::output::{plain, tabs};
 use crate::{fail, out};
@@ -47,14 +49,21 @@ async fn ask(cx: &Context, path: &str) -> Result<Value> {
     settings.impersonate = (None, None, Vec::new());
     let client = Client::new(&settings, Some(std::time::Duration::from_secs(30)))?;
     let server = &settings.server;
-    let answer = client.get_as(path, JSON).await;
-    answer.map_err(|error| match error {
-        Error::Status(status) => Error::Plain(format!("the scheduler at {server}: {}", plain(&status["message"]))),
+    let unreachable = |error: Error| match error {
         Error::Refused(_) | Error::Unreachable(_) => Error::Plain(format!(
             "cannot ask the scheduler at {server}: {error}\nSay where it is with --scheduler-url; a certificate that it made itself needs --scheduler-insecure-skip-tls-verify."
         )),
         other => other,
-    })
+    };
+    let response = client.send(Method::GET, path, &HeaderMap::new(), Bytes::new()).await.map_err(unreachable)?;
+    let status = response.status();
+    let body = response.into_body().collect().await;
+    let body = body.map_err(|error| Error::Plain(format!("reading the scheduler's answer: {error}")))?.to_bytes();
+    if !status.is_success() {
+        // What the scheduler says of it is plain text.
+        fail!("the scheduler at {server}: {}", String::from_utf8_lossy(&body).trim_end());
+    }
+    serde_json::from_slice(&body).map_err(|error| Error::Plain(format!("the scheduler at {server}: {error}")))
 }
 
 /// The scheduler's URL on the API server's host.
