@@ -42,7 +42,7 @@ fn recorded_answers_on_etcd() -> Result<()> {
 }
 
 /// How many of the recorded decisions are replayed, at two in a second; `KEELSON_DECISIONS` says otherwise.
-const DECISIONS: &str = "80";
+const DECISIONS: &str = "40";
 
 #[test]
 fn recorded_decisions() -> Result<()> {

@@ -96,6 +96,7 @@ pub struct Profile {
     /// Programs that are asked after the plugins.
     pub extenders: Arc<Extenders>,
     points: BTreeMap<Point, Vec<Enabled>>,
+    plugins: BTreeMap<&'static str, Arc<dyn Plugin>>,
 }
 
 impl Profile {
@@ -144,6 +145,7 @@ impl Profile {
             percentage_of_nodes_to_score: percentage,
             extenders: Arc::default(),
             points,
+            plugins: made,
         })
     }
 
@@ -166,7 +168,7 @@ impl Profile {
     /// The plugin of that name, wherever it is asked.
     #[must_use]
     pub fn plugin(&self, name: &str) -> Option<&Arc<dyn Plugin>> {
-        self.points.values().flatten().find(|e| e.name == name).map(|e| &e.plugin)
+        self.plugins.get(name)
     }
 }
 

@@ -189,8 +189,8 @@ impl Queue {
 
     /// Moves the pending pods on for which the change `helps`.
     pub fn moved(&mut self, now: Instant, mut helps: impl FnMut(&Waiting) -> bool) {
-        let helped = |key: &Arc<str>| self.entries.get(key).is_some_and(|e| helps(&e.waiting));
-        let moving: Vec<_> = self.pending.iter().map(|(_, key)| key.clone()).filter(helped).collect();
+        let mut helped = |key: &Arc<str>| self.entries.get(key).is_some_and(|e| helps(&e.waiting));
+        let moving: Vec<_> = self.pending.iter().map(|(_, key)| key).filter(|key| helped(key)).cloned().collect();
         moving.iter().for_each(|key| self.move_on(key, now));
     }
 

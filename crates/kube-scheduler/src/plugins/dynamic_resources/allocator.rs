@@ -97,7 +97,7 @@ struct Search<'s, 'i, 'a> {
 impl<'s, 'i, 'a> Search<'s, 'i, 'a> {
     fn new(input: &'s Input<'i, 'a>, node: &'s NodeInfo) -> Result<Self, Failure> {
         let pools = input.pools.of(node);
-        let usable = pools.iter().filter(|at| !input.pools.all[**at].incomplete && !input.pools.all[**at].invalid);
+        let usable = pools.iter().filter(|at| !input.pools.all[**at].incomplete && !input.pools.all[**at].is_invalid());
         let candidates = usable.flat_map(|at| input.pools.devices(*at, node)).collect();
         let mut search = Search {
             input,
@@ -149,7 +149,7 @@ impl<'s, 'i, 'a> Search<'s, 'i, 'a> {
         let claim = &self.input.claims[at.0].key;
         for pool in self.pools.iter().map(|pool| &self.input.pools.all[*pool]) {
             let (driver, name) = (pool.driver, pool.name);
-            let trouble = match (pool.incomplete, pool.invalid) {
+            let trouble = match (pool.incomplete, pool.is_invalid()) {
                 (true, _) => "being updated",
                 (false, true) => "invalid",
                 (false, false) => continue,
@@ -174,7 +174,7 @@ impl<'s, 'i, 'a> Search<'s, 'i, 'a> {
 
     /// Why a search without a result has none.
     fn nothing(&self) -> Failure {
-        if self.pools.iter().any(|at| self.input.pools.all[*at].invalid) {
+        if self.pools.iter().any(|at| self.input.pools.all[*at].is_invalid()) {
             return Failure::Node("invalid resource pools were encountered".to_owned());
         }
         Failure::None

@@ -130,11 +130,24 @@ impl<'a> Plan<'a> {
     /// The plan; nothing for a pod without claims.
     fn new(cx: Context<'a>, compiled: &'a Compiled) -> Result<Option<Self>, Trouble> {
         let catalog = &cx.snapshot.catalog;
-        let claims = claims::of_pod(cx.pod, catalog).map_err(Trouble::Unschedulable)?;
+        let (claims, needs) = Self::needs(cx)?;
         let backed = extended::backed(cx.pod, catalog);
         if claims.is_empty() && backed.is_empty() {
             return Ok(None);
         }
+        let (pools, taken) = if needs.is_empty() && backed.is_empty() {
+            (Pools::new(std::iter::empty()), Taken::default())
+        } else {
+            (Pools::new(catalog.resource_slices.values().map(|slice| &**slice)), Taken::new(catalog))
+        };
+        let left_over = if backed.is_empty() { None } else { extended::left_over(cx.pod, catalog) };
+        Ok(Some(Plan { pod: cx.pod, claims, needs, backed, left_over, pools, taken, compiled }))
+    }
+
+    /// The pod's claims, and what those want that have no devices.
+    fn needs(cx: Context<'a>) -> Result<(Vec<&'a Arc<ResourceClaim>>, Vec<ClaimNeeds<'a>>), Trouble> {
+        let catalog = &cx.snapshot.catalog;
+        let claims = claims::of_pod(cx.pod, catalog).map_err(Trouble::Unschedulable)?;
         let mut needs = Vec::new();
         for claim in &claims {
             if claims::is_allocated(claim) {
@@ -150,13 +163,7 @@ impl<'a> Plan<'a> {
             }
             needs.push(ClaimNeeds::new(claim, catalog)?);
         }
-        let (pools, taken) = if needs.is_empty() && backed.is_empty() {
-            (Pools::new(std::iter::empty()), Taken::default())
-        } else {
-            (Pools::new(catalog.resource_slices.values().map(|slice| &**slice)), Taken::new(catalog))
-        };
-        let left_over = if backed.is_empty() { None } else { extended::left_over(cx.pod, catalog) };
-        Ok(Some(Plan { pod: cx.pod, claims, needs, backed, left_over, pools, taken, compiled }))
+        Ok((claims, needs))
     }
 
     /// The devices that the node can give to the claims without any; last, those for extended resources that it does not offer itself.
@@ -286,9 +293,10 @@ impl Plugin for DynamicResources {
     }
 
     fn pre_score<'a>(&'a self, cx: Context<'a>, _feasible: &[&'a NodeInfo]) -> PreScore<'a> {
-        let plan = Plan::new(cx, &self.compiled).ok().flatten();
-        let choice = |plan: &Plan<'_>| plan.needs.iter().any(|n| n.requests.iter().any(|options| options.len() > 1));
-        PreScore::score(Scorer(plan.filter(choice)))
+        // Where there is nothing to choose from, the slices need not be looked at again.
+        let choice = |needs: &ClaimNeeds<'_>| needs.requests.iter().any(|options| options.len() > 1);
+        let has_choice = Plan::needs(cx).is_ok_and(|(_, needs)| needs.iter().any(choice));
+        PreScore::score(Scorer(if has_choice { Plan::new(cx, &self.compiled).ok().flatten() } else { None }))
     }
 
     fn reserve(&self, cx: Context<'_>, _state: &CycleState, node: &NodeInfo) -> Result<Vec<Write>, Refusal> {

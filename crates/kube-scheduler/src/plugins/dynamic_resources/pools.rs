@@ -1,6 +1,9 @@
 //! Resource pools: the slices of one driver and pool that belong together, and which of them a node reaches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
+};
 
 use api_types::k8s_openapi::api::{
     core::v1::NodeSelector,
@@ -16,8 +19,8 @@ pub(super) struct Pool<'a> {
     pub(super) name: &'a str,
     /// Whether the driver is still publishing it.
     pub(super) incomplete: bool,
-    /// Whether it contradicts itself.
-    pub(super) invalid: bool,
+    /// Whether it contradicts itself; found out when the pool is first used.
+    invalid: OnceLock<bool>,
     /// All of it, also what other nodes reach.
     pub(super) slices: Vec<&'a ResourceSliceSpec>,
     /// Whether a device waits for conditions before its pods may start.
@@ -105,22 +108,30 @@ fn pool<'a>((driver, name): (&'a str, &'a str), mut slices: Vec<&'a ResourceSlic
     let newest = slices.iter().map(|s| s.pool.generation).max().unwrap_or(0);
     slices.retain(|s| s.pool.generation == newest);
     let wanted = slices.first().map_or(0, |s| s.pool.resource_slice_count);
-    let devices = || slices.iter().flat_map(|s| s.devices.iter().flatten());
-    let mut names = BTreeSet::new();
-    let unique = devices().all(|device| names.insert(&device.name));
-    let sets: BTreeSet<&str> =
-        slices.iter().flat_map(|s| s.shared_counters.iter().flatten()).map(|set| set.name.as_str()).collect();
-    let counted =
-        devices().flat_map(|d| d.consumes_counters.iter().flatten()).all(|c| sets.contains(c.counter_set.as_str()));
-    let incomplete = i64::try_from(slices.len()) != Ok(wanted);
+    let mut devices = slices.iter().flat_map(|s| s.devices.iter().flatten());
     Pool {
         driver,
         name,
-        incomplete,
-        // The counters may be in a slice that is still to come.
-        invalid: !unique || (!incomplete && !counted),
-        binds_later: devices().any(|d| d.binding_conditions.as_ref().is_some_and(|c| !c.is_empty())),
+        incomplete: i64::try_from(slices.len()) != Ok(wanted),
+        invalid: OnceLock::new(),
+        binds_later: devices.any(|d| d.binding_conditions.as_ref().is_some_and(|c| !c.is_empty())),
         slices,
+    }
+}
+
+impl Pool<'_> {
+    /// Whether the pool contradicts itself.
+    pub(super) fn is_invalid(&self) -> bool {
+        *self.invalid.get_or_init(|| {
+            let devices = || self.slices.iter().flat_map(|s| s.devices.iter().flatten());
+            let mut names = BTreeSet::new();
+            let unique = devices().all(|device| names.insert(&device.name));
+            let sets = self.slices.iter().flat_map(|s| s.shared_counters.iter().flatten());
+            let sets: BTreeSet<&str> = sets.map(|set| set.name.as_str()).collect();
+            let mut used = devices().flat_map(|d| d.consumes_counters.iter().flatten());
+            // The counters may be in a slice that is still to come.
+            !unique || (!self.incomplete && !used.all(|c| sets.contains(c.counter_set.as_str())))
+        })
     }
 }
 
