@@ -25,6 +25,7 @@ use crate::{
     request_info::RequestInfo,
     respond,
     server::{Body, Call, Core, RequestBody},
+    storage_metrics,
     user::{ALL_AUTHENTICATED, ALL_UNAUTHENTICATED, ANONYMOUS, MASTERS, UserInfo},
     verbs,
     warnings::Warnings,
@@ -264,7 +265,8 @@ impl Server {
             return Ok(respond::text(code, report.body));
         }
         if path == "/metrics" {
-            return Ok(respond::text(StatusCode::OK, component_base::metrics::render()));
+            let text = storage_metrics::render(&self.core).await + &component_base::metrics::render();
+            return Ok(respond::text(StatusCode::OK, text));
         }
         if let Some((content_type, body)) = (self.documents)(path) {
             return Ok(respond::maybe_compressed(request.headers(), StatusCode::OK, content_type, body));

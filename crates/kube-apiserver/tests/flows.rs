@@ -362,3 +362,20 @@ async fn a_server_that_shuts_down_begins_no_watch() {
     }
     server.shutdown.cancel();
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_metrics_say_how_much_is_stored() {
+    let server = Server::start().await;
+    let maps: Api<ConfigMap> = server.api();
+    for name in ["a", "b"] {
+        maps.create(&PostParams::default(), &of(json!({ "metadata": { "name": name } }))).await.expect("map");
+    }
+    let all: Api<ConfigMap> = Api::all(server.client.clone());
+    let count = all.list(&ListParams::default()).await.expect("a list").items.len();
+    let request = http::Request::get("/metrics").body(Vec::new()).expect("a request");
+    let text = server.client.request_text(request).await.expect("metrics");
+    let line = format!("apiserver_resource_objects{{group=\"\",resource=\"configmaps\"}} {count}");
+    assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    assert!(text.contains("apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"}") && text.ends_with("# EOF\n"));
+    server.shutdown.cancel();
+}

@@ -166,6 +166,12 @@ impl ResourceCache {
         self.state.lock().entries.len()
     }
 
+    /// The number of objects, and the bytes that they take in the store.
+    pub fn size(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.entries.len(), state.entries.values().map(|entry| entry.stored.len()).sum())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

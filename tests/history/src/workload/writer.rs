@@ -30,6 +30,8 @@ impl Writer {
             let outcome = self.api.call(&key, call).await?;
             if outcome == Outcome::Unknown {
                 self.api.move_on();
+                // Else all operations would be over before the server is there again.
+                pause(5 * self.plan.pause).await;
             }
             self.learn(key, outcome);
             pause(self.plan.pause).await;
