@@ -24,6 +24,8 @@ struct State {
     dead: bool,
     /// Syncing fails.
     broken: bool,
+    /// Syncing does nothing most of the time, and says that it did.
+    lying: bool,
 }
 
 enum Change {
@@ -53,18 +55,23 @@ impl Change {
 }
 
 impl ForgetfulDisk {
+    /// A disk that forgets what was synced too: what a store on it promises does not hold.
+    pub fn lying() -> Self {
+        Self(Arc::new(Mutex::new(State { lying: true, ..State::default() })))
+    }
+
     /// Power off, and on again: the disk as it is found then. Of what was not synced any part may be there.
     pub fn crash(&self) -> Self {
         let mut state = self.0.lock();
         state.dead = true;
         let mut bytes = std::mem::take(&mut state.durable);
         // Mostly lost, mostly there, or anything in between.
-        let share = rng::fraction();
+        let share = if state.lying { 0.0 } else { rng::fraction() };
         for change in &state.pending {
             change.apply(&mut bytes, || rng::fraction() < share);
         }
         state.pending.clear();
-        Self(Arc::new(Mutex::new(State { durable: bytes.clone(), bytes, ..State::default() })))
+        Self(Arc::new(Mutex::new(State { durable: bytes.clone(), bytes, lying: state.lying, ..State::default() })))
     }
 
     /// From now on syncing fails.
@@ -114,6 +121,9 @@ impl Disk for ForgetfulDisk {
         let mut state = self.alive()?;
         if state.broken {
             return Err(io::Error::other("the disk does not sync"));
+        }
+        if state.lying && rng::range(0..20) > 0 {
+            return Ok(());
         }
         let State { durable, pending, .. } = &mut *state;
         for change in pending.drain(..) {

@@ -62,8 +62,16 @@ const ALL: [Fault; 9] = [
 /// # Errors
 /// If the server can't be started, or something does not work again after the faults.
 pub fn run(seed: u64) -> Result<Report> {
-    testkit::simulate(seed, || async move {
-        let mut world = World::start().await?;
+    run_on(seed, ForgetfulDisk::default())
+}
+
+/// The run of a seed on a disk of the caller's.
+///
+/// # Errors
+/// As of [`run`].
+pub fn run_on(seed: u64, disk: ForgetfulDisk) -> Result<Report> {
+    testkit::simulate(seed, move || async move {
+        let mut world = World::start(disk).await?;
         let recorder = Recorder::default();
         let servers = [world.line.client()];
         let mut faults = Vec::new();
@@ -85,13 +93,13 @@ struct World {
 }
 
 impl World {
-    async fn start() -> Result<Self> {
+    async fn start(disk: ForgetfulDisk) -> Result<Self> {
         let files = tempfile::tempdir()?;
         let config = config(files.path())?;
         let mut world = Self {
             line: Line::default(),
             weather: watch::Sender::new(Weather::Fine),
-            disk: ForgetfulDisk::default(),
+            disk,
             store: None,
             server: None,
             config,
