@@ -66,6 +66,11 @@ impl Process {
         Ok(())
     }
 
+    /// Whether it is no more.
+    fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait().context("asking for its end")?.is_some())
+    }
+
     /// Starts it again after its end.
     ///
     /// # Errors
@@ -369,6 +374,12 @@ async fn suffer(cluster: &mut Cluster, told: &mut Vec<String>) -> Result<()> {
         };
         told.push(format!("{fault:?} {name}"));
         victim.suffer(fault, Duration::from_millis(rng::range(0..2500))).await?;
+    }
+    // A server that lost its etcd while it started has ended; whoever supervises it starts it again.
+    for server in &mut cluster.servers {
+        if server.has_ended()? {
+            server.restart()?;
+        }
     }
     Ok(())
 }
