@@ -25,7 +25,7 @@ use crate::{
     request_info::RequestInfo,
     respond,
     server::{Body, Call, Core, RequestBody},
-    storage_metrics,
+    snapshot, storage_metrics,
     user::{ALL_AUTHENTICATED, ALL_UNAUTHENTICATED, ANONYMOUS, MASTERS, UserInfo},
     verbs,
     warnings::Warnings,
@@ -267,6 +267,9 @@ impl Server {
         if path == "/metrics" {
             let text = storage_metrics::render(&self.core).await + &component_base::metrics::render();
             return Ok(respond::text(StatusCode::OK, text));
+        }
+        if path == storage::snapshot::PATH {
+            return snapshot::serve(&self.core, request.method()).await;
         }
         if let Some((content_type, body)) = (self.documents)(path) {
             return Ok(respond::maybe_compressed(request.headers(), StatusCode::OK, content_type, body));

@@ -13,6 +13,7 @@ pub fn from_store(error: &StoreError) -> Error {
         StoreError::Unavailable(_) => Error::service_unavailable("the store is unavailable, try again later"),
         StoreError::Compacted { .. } => Error::expired("The resourceVersion for the provided list is too old."),
         StoreError::Future { requested, newest } => too_new(requested.0, newest.0),
+        StoreError::Unsupported(what) => Error::new(501, "NotImplemented", *what),
         other => Error::internal(other),
     }
 }

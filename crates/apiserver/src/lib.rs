@@ -30,6 +30,7 @@ pub mod request_info;
 pub mod respond;
 pub mod selector;
 pub mod server;
+mod snapshot;
 mod storage_metrics;
 pub mod table;
 pub mod user;

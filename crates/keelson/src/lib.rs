@@ -13,6 +13,7 @@ pub mod images;
 mod network;
 mod pki;
 mod progress;
+pub mod snapshot;
 pub mod spec;
 pub mod state;
 pub mod supervisor;

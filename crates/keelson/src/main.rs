@@ -3,9 +3,9 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use keelson::{cgroups, components, down, images, spec::Cluster, state, supervisor, up};
+use keelson::{cgroups, components, down, images, snapshot, spec::Cluster, state, supervisor, up};
 
 #[derive(Parser)]
 #[command(name = "keelson", about = "Kubernetes clusters on one machine", version)]
@@ -34,6 +34,9 @@ enum Command {
     Stop(Target),
     /// Let a stopped process or node run again
     Start(Target),
+    /// Save all that a cluster's embedded store holds while it runs, or make a new store of that
+    #[command(subcommand)]
+    Snapshot(Snapshot),
     /// Keep the cluster's processes running (started by `up`)
     #[command(hide = true)]
     Supervise(Name),
@@ -59,6 +62,25 @@ struct UpArgs {
     /// Directory with the binaries (default: where this program is)
     #[arg(long)]
     bin_dir: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Snapshot {
+    /// Write the state of a running cluster to a file (it has every secret)
+    Save {
+        #[command(flatten)]
+        name: Name,
+        /// How to reach the API server (default: the administrator's of the cluster)
+        #[arg(long)]
+        kubeconfig: Option<PathBuf>,
+        file: PathBuf,
+    },
+    /// Make an empty or new directory the `--data-dir` of an API server with that state
+    Restore {
+        #[arg(long)]
+        data_dir: PathBuf,
+        file: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -89,6 +111,7 @@ async fn run(command: Command) -> Result<()> {
             println!("{}", state::find(&name.name)?.admin_kubeconfig().display());
             Ok(())
         }
+        Command::Snapshot(command) => snapshot_command(command).await,
         _ if !nix::unistd::geteuid().is_root() => bail!("network namespaces and containers need root: use sudo"),
         Command::Up(args) => up_command(args).await,
         Command::Down(name) => down::down(&state::find(&name.name)?).await,
@@ -110,6 +133,23 @@ async fn up_command(args: UpArgs) -> Result<()> {
     let wish = up::Wish { name: args.name.name, workers: args.workers, etcd: args.etcd, bin_dir };
     let cluster = up::up(wish).await?;
     println!("\nThe cluster is ready:\n  export KUBECONFIG={}", cluster.admin_kubeconfig().display());
+    Ok(())
+}
+
+async fn snapshot_command(command: Snapshot) -> Result<()> {
+    let (done, summary) = match command {
+        Snapshot::Save { name, kubeconfig, file } => {
+            let kubeconfig =
+                kubeconfig.map_or_else(|| Ok(state::find(&name.name)?.admin_kubeconfig()), Ok::<_, Error>)?;
+            let config = component_base::kubeconfig::load(&kubeconfig, "").await?;
+            let client = component_base::kubeconfig::client(config, "keelson")?;
+            (format!("saved {}", file.display()), snapshot::save(&client, &file).await?)
+        }
+        Snapshot::Restore { data_dir, file } => {
+            (format!("restored {}", data_dir.display()), storage::snapshot::restore(&file, &data_dir)?)
+        }
+    };
+    println!("{done}: revision {}, {} objects, {} bytes", summary.revision, summary.objects, summary.data);
     Ok(())
 }
 

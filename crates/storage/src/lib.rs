@@ -5,12 +5,14 @@
 
 pub mod embedded;
 pub mod etcd;
+pub mod snapshot;
 
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use snapshot::Snapshot;
 
 /// A point in the store's history. Every successful write gets the next one; 0 is "before everything" and also
 /// "the key does not exist" where a key's own revision is meant.
@@ -92,6 +94,9 @@ pub enum StoreError {
     /// Stored data can't be read.
     #[error("store corrupted: {0}")]
     Corrupt(String),
+    /// This backend does not do that; the text says what does.
+    #[error("{0}")]
+    Unsupported(&'static str),
 }
 
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -120,4 +125,6 @@ pub trait Store: Send + Sync + 'static {
     async fn compact(&self, revision: Revision) -> Result<()>;
     /// Bytes that the data takes on disk.
     async fn size(&self) -> Result<u64>;
+    /// All that is held at one revision, history included, taken while writes go on.
+    async fn save(&self) -> Result<Snapshot>;
 }

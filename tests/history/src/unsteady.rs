@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use component_base::rng;
 use futures::StreamExt;
-use storage::{KeyValue, ListOptions, ListPage, Result, Revision, Store, StoreError, WatchStream};
+use storage::{KeyValue, ListOptions, ListPage, Result, Revision, Store, StoreError, WatchStream, snapshot::Snapshot};
 use tokio::sync::watch;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,5 +103,9 @@ impl Store for Unsteady {
 
     async fn size(&self) -> Result<u64> {
         self.pass(self.inner.size()).await
+    }
+
+    async fn save(&self) -> Result<Snapshot> {
+        self.pass(self.inner.save()).await
     }
 }

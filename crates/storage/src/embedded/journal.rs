@@ -1,12 +1,12 @@
 //! The file behind the state: one redb table of records by revision and one of counters. A batch and the counters it
 //! moves are one transaction, so a crash leaves either all of a batch or none of it.
 
-use std::{path::Path, sync::Arc};
+use std::{fs::File, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, backends::FileBackend};
 
-use super::mvcc::{Batch, Mvcc, Record};
+use super::mvcc::{Batch, Contents, Mvcc, Record};
 use crate::{Result, StoreError};
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
@@ -110,6 +110,23 @@ fn commit(db: &Database, batch: &Batch) -> Result<()> {
             log.insert(revision, encode(record).as_slice()).map_err(failed)?;
             meta.insert("revision", revision).map_err(failed)?;
         }
+    }
+    write.commit().map_err(failed)
+}
+
+/// Makes the empty `file` a store file with `contents`.
+pub(super) fn write_copy(file: File, contents: &Contents) -> Result<()> {
+    let db = builder().create_with_backend(FileBackend::new(file).map_err(failed)?).map_err(failed)?;
+    prepare(&db)?;
+    let write = db.begin_write().map_err(failed)?;
+    {
+        let mut log = write.open_table(LOG).map_err(failed)?;
+        for (revision, record) in &contents.records {
+            log.insert(revision, encode(record).as_slice()).map_err(failed)?;
+        }
+        let mut meta = write.open_table(META).map_err(failed)?;
+        meta.insert("revision", contents.current).map_err(failed)?;
+        meta.insert("compacted", contents.compacted).map_err(failed)?;
     }
     write.commit().map_err(failed)
 }

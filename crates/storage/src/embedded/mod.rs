@@ -34,14 +34,14 @@ use self::{
     mvcc::{Mvcc, Write},
     writer::{Op, Writer},
 };
-use crate::{KeyValue, ListOptions, ListPage, Result, Revision, Store, StoreError, WatchStream};
+use crate::{KeyValue, ListOptions, ListPage, Result, Revision, Store, StoreError, WatchStream, snapshot::Snapshot};
 
 /// History younger than this is kept, and nothing older than twice this.
 pub const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
 /// Idle watches hear how far they are at least this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// The name of the file in a data directory.
-const FILE: &str = "store.redb";
+pub(crate) const FILE: &str = "store.redb";
 
 /// The embedded store. Dropping it ends its watches and closes its file.
 pub struct Embedded {
@@ -188,6 +188,28 @@ impl Store for Embedded {
                 .map_err(|error| StoreError::Unavailable(error.to_string())),
         }
     }
+
+    /// Memory has only what is durable, so the copy is made from there: the lock is held while references are counted,
+    /// not while bytes are written.
+    async fn save(&self) -> Result<Snapshot> {
+        let contents = self.core.hub.read().state.contents();
+        let dir = self.core.path.as_deref().and_then(Path::parent).map_or_else(std::env::temp_dir, Path::to_owned);
+        tokio::task::spawn_blocking(move || {
+            let unavailable = |error: std::io::Error| StoreError::Unavailable(format!("writing a copy: {error}"));
+            // Without a name, so that nothing stays behind whatever happens.
+            let file = tempfile::tempfile_in(dir).map_err(unavailable)?;
+            journal::write_copy(file.try_clone().map_err(unavailable)?, &contents)?;
+            Snapshot::new(Revision(contents.current), contents.objects, file).map_err(unavailable)
+        })
+        .await
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+}
+
+/// The newest revision of the store file at `path`, all of which is read.
+pub(crate) fn newest_revision(path: &Path) -> Result<Revision> {
+    let (_, state) = Journal::open(path)?;
+    Ok(Revision(state.current()))
 }
 
 // === impl Core ===

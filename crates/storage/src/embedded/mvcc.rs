@@ -58,6 +58,15 @@ pub(super) struct Mvcc {
     bytes: u64,
 }
 
+/// All of a state at one moment.
+pub(super) struct Contents {
+    pub current: u64,
+    pub compacted: u64,
+    /// How many keys live.
+    pub objects: u64,
+    pub records: Vec<(u64, Arc<Record>)>,
+}
+
 // === impl Batch ===
 
 impl Batch {
@@ -147,6 +156,16 @@ impl Mvcc {
 
     pub(super) fn compacted(&self) -> u64 {
         self.compacted
+    }
+
+    /// Everything that is held, values shared.
+    pub(super) fn contents(&self) -> Contents {
+        Contents {
+            current: self.current,
+            compacted: self.compacted,
+            objects: self.live.len() as u64,
+            records: self.log.iter().map(|(revision, record)| (*revision, record.clone())).collect(),
+        }
     }
 
     /// Bytes of all keys and values that are held.

@@ -21,7 +21,7 @@ use etcd_client::{
 use tokio_util::task::AbortOnDropHandle;
 
 use self::lease::Leases;
-use crate::{KeyValue, ListOptions, ListPage, Result, Revision, Store, StoreError, WatchStream};
+use crate::{KeyValue, ListOptions, ListPage, Result, Revision, Store, StoreError, WatchStream, snapshot::Snapshot};
 
 /// Answers and events may be as large as a page of the largest objects.
 const MAX_MESSAGE: usize = i32::MAX as usize;
@@ -172,6 +172,10 @@ impl Store for Etcd {
     async fn size(&self) -> Result<u64> {
         let status = self.client.maintenance_client().status().await.map_err(failed)?;
         Ok(status.db_size() as u64)
+    }
+
+    async fn save(&self) -> Result<Snapshot> {
+        Err(StoreError::Unsupported("the state is in etcd: use etcdctl snapshot save"))
     }
 }
 

@@ -6,6 +6,7 @@ mod cases;
 mod embedded;
 mod etcd;
 mod restarts;
+mod snapshots;
 
 use std::{sync::Arc, time::Duration};
 
