@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result, anyhow};
 use futures::AsyncReadExt as _;
 use kube::Client;
 use storage::snapshot::{PATH, Summary, verify};
@@ -26,7 +26,7 @@ pub async fn save(client: &Client, file: &Path) -> Result<Summary> {
     let mut temporary =
         tempfile::NamedTempFile::new_in(&dir).with_context(|| format!("create a file in {}", dir.display()))?;
     let request = http::Request::get(PATH).body(Vec::new())?;
-    let mut body = client.request_stream(request).await.context("fetch the snapshot")?;
+    let mut body = client.request_stream(request).await.map_err(refused)?;
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = body.read(&mut chunk).await.context("fetch the snapshot")?;
@@ -40,4 +40,12 @@ pub async fn save(client: &Client, file: &Path) -> Result<Summary> {
     temporary.persist(file).with_context(|| format!("create {}", file.display()))?;
     File::open(&dir).and_then(|dir| dir.sync_all()).with_context(|| format!("write {}", dir.display()))?;
     Ok(summary)
+}
+
+/// The server's words alone, where it answered.
+fn refused(error: kube::Error) -> Error {
+    match error {
+        kube::Error::Api(status) => anyhow!("the API server gives no snapshot: {}", status.message),
+        other => Error::new(other).context("fetch the snapshot"),
+    }
 }

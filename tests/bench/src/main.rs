@@ -1,9 +1,11 @@
-//! Measures components: `bench scheduler` decides in process or runs the scheduler's binary, `bench api` loads a running API server.
+//! Measures components: `bench scheduler` decides in process or runs the scheduler's binary, `bench api` loads a running API server,
+//! `bench store` compares engines for the embedded store.
 
 mod account;
 mod api;
 mod connection;
 mod scheduler;
+mod store;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
@@ -12,6 +14,7 @@ fn main() -> anyhow::Result<()> {
         .subcommand_required(true)
         .subcommand(scheduler_command())
         .subcommand(api_command())
+        .subcommand(store_command())
         .get_matches();
     match matches.subcommand() {
         Some(("scheduler", m)) if m.get_flag("list") => {
@@ -31,6 +34,7 @@ fn main() -> anyhow::Result<()> {
             watchers: count(m, "watchers"),
             informers: count(m, "informers"),
         }),
+        Some(("store", m)) => store::run(text(m, "dir").as_ref(), count(m, "records") as u64),
         _ => Ok(()),
     }
 }
@@ -80,6 +84,13 @@ fn live(matches: &ArgMatches) -> Option<scheduler::Wish> {
         token: text(matches, "token").to_owned(),
         port: count(matches, "port"),
     })
+}
+
+fn store_command() -> Command {
+    Command::new("store")
+        .about("Engines for the embedded store: durable transactions, start, compaction, size on disk")
+        .arg(Arg::new("dir").long("dir").required(true).help("on the disk that matters; what is made there is removed"))
+        .arg(number("records", "100000").help("that a start reads and a compaction forgets"))
 }
 
 fn api_command() -> Command {
