@@ -107,11 +107,8 @@ pub(crate) fn same_value(a: &serde_json::Value, b: &serde_json::Value) -> bool {
     use serde_json::Value;
     match (a, b) {
         (Value::Object(x), Value::Object(y)) => {
-            let null = Value::Null;
-            let covers = |x: &serde_json::Map<String, Value>, y: &serde_json::Map<String, Value>| {
-                x.iter().all(|(k, v)| same_value(v, y.get(k).unwrap_or(&null)))
-            };
-            covers(x, y) && covers(y, x)
+            x.iter().all(|(k, v)| same_value(v, y.get(k).unwrap_or(&Value::Null)))
+                && y.iter().all(|(k, w)| x.contains_key(k) || empty_container(w))
         }
         (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(v, w)| same_value(v, w)),
         (x, y) => x == y || empty_container(x) && empty_container(y),

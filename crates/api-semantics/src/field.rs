@@ -75,7 +75,7 @@ impl<'a> Field<'a> {
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.get(name).exists()
+        self.value.get(name).is_some_and(|value| !value.is_null())
     }
 
     /// The text; empty when absent.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use api_types::FieldError;
 use serde_json::Value;
 
+use crate::checks::same_value;
+
 /// Which part of an object a write changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -93,13 +95,12 @@ pub trait Strategy: Send + Sync {
 
 /// Whether anything but metadata and status differs.
 pub(crate) fn changes_spec(new: &Value, old: &Value) -> bool {
-    let relevant = |v: &Value| -> Vec<(String, Value)> {
-        let fields = v.as_object().into_iter().flatten();
-        let counts = |k: &String| !matches!(k.as_str(), "metadata" | "status" | "apiVersion" | "kind");
-        fields.filter(|(k, v)| counts(k) && !v.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect()
-    };
-    let object = |v| Value::Object(relevant(v).into_iter().collect());
-    !crate::checks::same_value(&object(new), &object(old))
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return new != old };
+    let counts = |name: &&String| !matches!(name.as_str(), "metadata" | "status" | "apiVersion" | "kind");
+    new.keys().chain(old.keys()).filter(counts).any(|name| {
+        let (new, old) = (new.get(name), old.get(name));
+        !same_value(new.unwrap_or(&Value::Null), old.unwrap_or(&Value::Null))
+    })
 }
 
 fn drop_field(object: &mut Value, name: &str) {

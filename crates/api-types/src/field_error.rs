@@ -15,7 +15,7 @@ impl Path {
     /// The field `name` below this one (`a.b`; on the empty path just `b`).
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() { Path::new(name) } else { Path(format!("{}.{name}", self.0)) }
+        if self.0.is_empty() { Path::new(name) } else { self.and(&[".", name]) }
     }
 
     /// The list item `index` of this field.
@@ -27,7 +27,15 @@ impl Path {
     /// The map entry `key` of this field.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        Path(format!("{}[{key}]", self.0))
+        self.and(&["[", key, "]"])
+    }
+
+    /// Every field that is looked at makes a path, so this is spared the cost of formatting.
+    fn and(&self, parts: &[&str]) -> Self {
+        let mut text = String::with_capacity(self.0.len() + parts.iter().map(|p| p.len()).sum::<usize>());
+        text.push_str(&self.0);
+        parts.iter().for_each(|part| text.push_str(part));
+        Path(text)
     }
 
     pub fn as_str(&self) -> &str {

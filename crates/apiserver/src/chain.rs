@@ -265,6 +265,9 @@ impl Server {
             return Ok(respond::text(code, report.body));
         }
         if path == "/metrics" {
+            if let Gate::Fair(fairness) = &self.core.gate {
+                fairness.report();
+            }
             let text = storage_metrics::render(&self.core).await + &component_base::metrics::render();
             return Ok(respond::text(StatusCode::OK, text));
         }

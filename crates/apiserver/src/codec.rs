@@ -37,6 +37,20 @@ pub fn decode_stored(stored: &[u8], formats: &[Arc<Format>], default: usize) -> 
     Ok((decoded.value, index))
 }
 
+/// Some fields of stored bytes; `None` where they are not an envelope of this format, and all of it has to be read.
+pub fn decode_stored_fields(stored: &[u8], format: &Format, wanted: &protobuf::Projection) -> Result<Option<Value>> {
+    let Schema::Struct(of) = &format.schema else { return Ok(None) };
+    if !stored.starts_with(protobuf::MAGIC) {
+        return Ok(None);
+    }
+    let corrupt = |e: protobuf::DecodeError| Error::internal(format!("stored object can't be read: {e}"));
+    let unknown = protobuf::decode_envelope(stored).map_err(corrupt)?;
+    if unknown.kind != format.kind || unknown.api_version != format.api_version() {
+        return Ok(None);
+    }
+    protobuf::decode_fields(unknown.raw, of, wanted).map(Some).map_err(corrupt)
+}
+
 /// The bytes to store.
 pub fn encode_stored(format: &Format, value: &Value) -> Result<Bytes> {
     if format.custom {

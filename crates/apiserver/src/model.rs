@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use api_semantics::{Part, Strategy};
-use api_types::schema::Schema;
+use api_types::{protobuf::Projection, schema::Schema};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
@@ -95,11 +95,18 @@ pub struct StorageModel {
     pub storage_format: usize,
     pub convert: Convert,
     pub fields: Vec<SelectableField>,
+    /// The fields that selectors see: [`StorageModel::projection`] of `fields`.
+    pub selected: Projection,
     /// What a field selector with an unknown field is told.
     pub unknown_field: fn(&Format, &str) -> String,
 }
 
 impl StorageModel {
+    /// The labels, and these fields.
+    pub fn projection(fields: &[SelectableField]) -> Projection {
+        Projection::of(fields.iter().map(|field| field.path.as_str()).chain(["metadata.labels"]))
+    }
+
     /// The store's key of an object.
     pub fn key(&self, namespace: &str, name: &str) -> String {
         if self.namespaced { format!("{}{namespace}/{name}", self.prefix) } else { format!("{}{name}", self.prefix) }
@@ -133,16 +140,17 @@ impl StorageModel {
         }
     }
 
-    /// The bytes to store for an object in the served format `version`. The resource version is not stored: it is the revision.
-    pub fn to_stored(&self, mut value: Value, version: usize) -> Result<Bytes> {
-        if version != self.storage_format {
-            value = (self.convert)(&self.formats[version], self.storage(), value)?;
-        }
+    /// The bytes to store for an object in the served format `version`. The resource version is not stored (it is the revision), and is
+    /// taken off the object.
+    pub fn to_stored(&self, value: &mut Value, version: usize) -> Result<Bytes> {
         if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
             metadata.remove("resourceVersion");
             metadata.remove("selfLink");
         }
-        codec::encode_stored(self.storage(), &value)
+        if version == self.storage_format {
+            return codec::encode_stored(self.storage(), value);
+        }
+        codec::encode_stored(self.storage(), &(self.convert)(&self.formats[version], self.storage(), value.clone())?)
     }
 
     /// The bytes of an object in a form.
@@ -150,8 +158,16 @@ impl StorageModel {
         codec::encode_bare(&self.formats[form.version], form.codec, value)
     }
 
+    /// What selectors see of stored bytes.
+    pub fn selectable(&self, stored: &[u8]) -> Result<Selectable> {
+        Ok(match codec::decode_stored_fields(stored, self.storage(), &self.selected)? {
+            Some(fields) => self.selectable_of(&fields),
+            None => self.selectable_of(&self.decode(stored)?),
+        })
+    }
+
     /// What selectors see of an object (in the storage format).
-    pub fn selectable(&self, value: &Value) -> Selectable {
+    fn selectable_of(&self, value: &Value) -> Selectable {
         let labels = meta::get(value, "labels").and_then(Value::as_object);
         let mut labels: Vec<(Box<str>, Box<str>)> = labels
             .into_iter()

@@ -30,29 +30,35 @@ impl CoreCell {
     }
 
     /// An object as the cache knows it; the cache may be a moment behind.
-    pub(crate) fn cached(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Result<Option<Value>> {
+    pub(crate) fn cached(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Result<Option<Arc<Value>>> {
         let resource = self.resource(group, plural)?;
         self.core()?.registry.cached(&resource, namespace, name)
     }
 
     /// An object: from the cache, and where that has none, from the store.
-    pub(crate) async fn find(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Result<Option<Value>> {
+    pub(crate) async fn find(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Value>>> {
         if let Some(object) = self.cached(group, plural, namespace, name)? {
             return Ok(Some(object));
         }
         let resource = self.resource(group, plural)?;
         match self.core()?.registry.get_value(&resource, namespace, name).await {
-            Ok(object) => Ok(Some(object)),
+            Ok(object) => Ok(Some(Arc::new(object))),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
         }
     }
 
     /// All objects of a namespace ("" for all), as the cache knows them.
-    pub(crate) fn list(&self, group: &str, plural: &str, namespace: &str) -> Result<Vec<Value>> {
+    pub(crate) fn list(&self, group: &str, plural: &str, namespace: &str) -> Result<Vec<Arc<Value>>> {
         let resource = self.resource(group, plural)?;
         let stored = resource.stored()?;
         let scope = Scope { namespace: namespace.to_owned(), ..Scope::default() };
-        stored.cache.list(&scope).0.iter().map(|entry| entry.value(stored.version)).collect()
+        stored.cache.list(&scope).0.iter().map(|entry| entry.kept_value(stored.version)).collect()
     }
 }

@@ -9,12 +9,12 @@ use api_types::k8s_openapi::api::flowcontrol::v1::{
 use apiserver::fairness::{
     self, Config, Distinguisher, Fairness, FlowSchema, PathRule, PolicyRule, ResourceRule, Subject,
 };
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::auth::follow::{Key, follow};
+use crate::auth::follow::{Change, Key, follow};
 
 #[derive(Default)]
 struct Objects {
@@ -31,21 +31,26 @@ impl Objects {
 
 /// Keeps `gate` configured as the objects say.
 pub(crate) fn start(gate: &Arc<Fairness>, loopback: &Client, shutdown: &CancellationToken, tasks: &TaskTracker) {
-    let objects = Arc::new(Mutex::new(Objects::default()));
-    let (known, gate_of_schemas) = (Arc::clone(&objects), Arc::clone(gate));
-    let schemas = move |change: crate::auth::follow::Change<Schema>| {
-        let mut objects = known.lock();
-        change.apply(&mut objects.schemas, |schema| read_schema(&schema));
-        gate_of_schemas.configure(objects.config());
-    };
+    let objects = Arc::default();
+    let schemas = sink(gate, &objects, |objects| &mut objects.schemas, read_schema);
+    let levels = sink(gate, &objects, |objects| &mut objects.levels, read_level);
     tasks.spawn(follow(loopback.clone(), schemas, watch::Sender::new(false), shutdown.clone()));
-    let gate = Arc::clone(gate);
-    let levels = move |change: crate::auth::follow::Change<Level>| {
-        let mut objects = objects.lock();
-        change.apply(&mut objects.levels, |level| read_level(&level));
-        gate.configure(objects.config());
-    };
     tasks.spawn(follow(loopback.clone(), levels, watch::Sender::new(false), shutdown.clone()));
+}
+
+/// Takes the changes of one kind into its part of `objects`, and configures the gate anew.
+fn sink<K: Resource<DynamicType = ()>, V: 'static>(
+    gate: &Arc<Fairness>,
+    objects: &Arc<Mutex<Objects>>,
+    part: fn(&mut Objects) -> &mut BTreeMap<Key, V>,
+    read: fn(&K) -> V,
+) -> impl FnMut(Change<K>) + use<K, V> {
+    let (gate, objects) = (Arc::clone(gate), Arc::clone(objects));
+    move |change| {
+        let mut objects = objects.lock();
+        change.apply(part(&mut objects), |object| read(&object));
+        gate.configure(objects.config());
+    }
 }
 
 fn read_schema(schema: &Schema) -> FlowSchema {

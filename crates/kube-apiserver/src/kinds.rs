@@ -128,6 +128,7 @@ fn model_of(resource: &resources::Resource) -> Result<StorageModel> {
         formats,
         storage_format,
         convert: convert::convert,
+        selected: StorageModel::projection(&selectable.fields),
         fields: selectable.fields,
         unknown_field: selectable.unknown,
     })

@@ -3,6 +3,10 @@
 use component_base::flags::Flags;
 use kube_apiserver::{config::Config, options, run};
 
+/// Serving objects is mostly making and dropping many small values.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let flags = Flags::parse_or_exit("kube-apiserver", options::FLAGS);
     component_base::logging::init(flags.int("v"));

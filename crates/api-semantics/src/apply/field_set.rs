@@ -3,7 +3,7 @@
 //! A path element is kept as its text there: `f:name` (a field or map key), `k:{"name":"c"}` (a list item by its keys),
 //! `v:"x"` (a list item by its value). Elements of one node are ordered by that text.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, cmp::Ordering, sync::Arc};
 
 use serde_json::{Map, Value};
 
@@ -11,10 +11,16 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSet {
     member: bool,
-    children: BTreeMap<String, FieldSet>,
+    /// In the order of the elements.
+    children: Vec<(Arc<str>, FieldSet)>,
 }
 
 impl FieldSet {
+    /// The set of this node alone.
+    pub(super) fn node() -> FieldSet {
+        FieldSet { member: true, children: Vec::new() }
+    }
+
     pub fn is_empty(&self) -> bool {
         !self.member && self.children.is_empty()
     }
@@ -23,91 +29,114 @@ impl FieldSet {
         self.member
     }
 
+    fn position(&self, element: &str) -> Result<usize, usize> {
+        self.children.binary_search_by(|(e, _)| (**e).cmp(element))
+    }
+
     pub fn child(&self, element: &str) -> Option<&FieldSet> {
-        self.children.get(element)
+        self.position(element).ok().map(|at| &self.children[at].1)
     }
 
-    pub fn children(&self) -> impl Iterator<Item = (&String, &FieldSet)> {
-        self.children.iter()
+    /// Makes this node itself a member.
+    pub(super) fn make_member(&mut self) {
+        self.member = true;
     }
 
-    /// Adds a path.
-    pub fn insert(&mut self, path: &[String]) {
-        let mut node = self;
-        for element in path {
-            node = node.children.entry(element.clone()).or_default();
+    /// Adds what lies below an element, unless it is nothing.
+    pub(super) fn attach(&mut self, element: &Arc<str>, child: FieldSet) {
+        if child.is_empty() {
+            return;
         }
-        node.member = true;
+        match self.position(element) {
+            Ok(at) => self.children[at].1.add(&child),
+            Err(at) => self.children.insert(at, (Arc::clone(element), child)),
+        }
     }
 
     /// A set of plain field paths.
     pub fn of_fields(paths: &[&[&str]]) -> Self {
         let mut set = FieldSet::default();
         for path in paths {
-            let path: Vec<String> = path.iter().map(|name| format!("f:{name}")).collect();
-            set.insert(&path);
+            let branch = path.iter().rev().fold(FieldSet::node(), |below, name| {
+                let mut node = FieldSet::default();
+                node.attach(&format!("f:{name}").into(), below);
+                node
+            });
+            set.add(&branch);
         }
         set
     }
 
-    #[must_use]
-    pub fn union(&self, other: &FieldSet) -> FieldSet {
-        let mut out = self.clone();
-        out.member |= other.member;
+    /// Takes the other's members in.
+    pub fn add(&mut self, other: &FieldSet) {
+        self.member |= other.member;
         for (element, theirs) in &other.children {
-            let merged = out.children.get(element).map_or_else(|| theirs.clone(), |ours| ours.union(theirs));
-            out.children.insert(element.clone(), merged);
+            match self.position(element) {
+                Ok(at) => self.children[at].1.add(theirs),
+                Err(at) => self.children.insert(at, (Arc::clone(element), theirs.clone())),
+            }
         }
-        out
+    }
+
+    #[must_use]
+    pub fn union(mut self, other: FieldSet) -> FieldSet {
+        if self.is_empty() {
+            return other;
+        }
+        self.add(&other);
+        self
     }
 
     /// The members of this set that are not members of the other; what lies below an element stays.
     #[must_use]
     pub fn difference(&self, other: &FieldSet) -> FieldSet {
-        self.combine(other, |ours, theirs| ours && !theirs, true)
+        let member = self.member && !other.member;
+        self.combine(other, member, |ours, theirs| {
+            theirs.map_or_else(|| ours.clone(), |theirs| ours.difference(theirs))
+        })
     }
 
     /// The members that both have.
     #[must_use]
     pub fn intersection(&self, other: &FieldSet) -> FieldSet {
-        self.combine(other, |ours, theirs| ours && theirs, false)
-    }
-
-    fn combine(&self, other: &FieldSet, keep: fn(bool, bool) -> bool, rest: bool) -> FieldSet {
-        let mut out = FieldSet { member: keep(self.member, other.member), children: BTreeMap::new() };
-        for (element, ours) in &self.children {
-            let child = match other.children.get(element) {
-                Some(theirs) => ours.combine(theirs, keep, rest),
-                None if rest => ours.clone(),
-                None => continue,
-            };
-            if !child.is_empty() {
-                out.children.insert(element.clone(), child);
-            }
-        }
-        out
+        let member = self.member && other.member;
+        self.combine(other, member, |ours, theirs| theirs.map_or_else(FieldSet::default, |t| ours.intersection(t)))
     }
 
     /// Without the other's members and all that lies below them.
     #[must_use]
     pub fn without_trees(&self, other: &FieldSet) -> FieldSet {
-        let mut out = FieldSet { member: self.member && !other.member, children: BTreeMap::new() };
+        let member = self.member && !other.member;
+        self.combine(other, member, |ours, theirs| match theirs {
+            Some(theirs) if theirs.member => FieldSet::default(),
+            Some(theirs) => ours.without_trees(theirs),
+            None => ours.clone(),
+        })
+    }
+
+    /// This set's children, each made anew with what the other has in its place; those that become empty go.
+    fn combine(
+        &self,
+        other: &FieldSet,
+        member: bool,
+        mut child: impl FnMut(&FieldSet, Option<&FieldSet>) -> FieldSet,
+    ) -> FieldSet {
+        let mut theirs = other.children.iter().peekable();
+        let mut children = Vec::with_capacity(self.children.len());
         for (element, ours) in &self.children {
-            let child = match other.children.get(element) {
-                Some(theirs) if theirs.member => continue,
-                Some(theirs) => ours.without_trees(theirs),
-                None => ours.clone(),
-            };
-            if !child.is_empty() {
-                out.children.insert(element.clone(), child);
+            while theirs.next_if(|(e, _)| e < element).is_some() {}
+            let same = theirs.peek().filter(|(e, _)| e.cmp(element) == Ordering::Equal).map(|(_, theirs)| theirs);
+            let combined = child(ours, same);
+            if !combined.is_empty() {
+                children.push((Arc::clone(element), combined));
             }
         }
-        out
+        FieldSet { member, children }
     }
 
     /// Makes members of this node and of children, as `f` says; see `typed::named_members`.
     pub(super) fn map_children(&self, member: bool, mut f: impl FnMut(&str, &FieldSet) -> FieldSet) -> FieldSet {
-        FieldSet { member, children: self.children.iter().map(|(e, c)| (e.clone(), f(e, c))).collect() }
+        FieldSet { member, children: self.children.iter().map(|(e, c)| (Arc::clone(e), f(e, c))).collect() }
     }
 
     /// Every member's path as error texts print it (`.spec.ports[port=80].name`); the members of a node come before
@@ -134,7 +163,7 @@ impl FieldSet {
             object.insert(".".to_owned(), Value::Object(Map::new()));
         }
         for (element, child) in &self.children {
-            object.insert(element.clone(), child.to_json());
+            object.insert(element.to_string(), child.to_json());
         }
         Value::Object(object)
     }
@@ -151,21 +180,25 @@ impl FieldSet {
             if child.as_object().is_some_and(Map::is_empty) {
                 child_set.member = true;
             }
-            set.children.insert(canonical(element)?, child_set);
+            let element = canonical(element)?;
+            match set.position(&element) {
+                Ok(at) => set.children[at].1 = child_set,
+                Err(at) => set.children.insert(at, (element.into(), child_set)),
+            }
         }
         Some(set)
     }
 }
 
 /// The element with its JSON part in compact form with sorted keys.
-fn canonical(element: &str) -> Option<String> {
+fn canonical(element: &str) -> Option<Cow<'_, str>> {
     match element.split_at_checked(2)? {
-        ("f:", _) => Some(element.to_owned()),
+        ("f:", _) => Some(Cow::Borrowed(element)),
         (prefix @ ("k:" | "v:"), text) => {
             let value: Value = serde_json::from_str(text).ok()?;
-            Some(format!("{prefix}{value}"))
+            Some(Cow::Owned(format!("{prefix}{value}")))
         }
-        ("i:", index) => index.parse::<i64>().ok().map(|i| format!("i:{i}")),
+        ("i:", index) => index.parse::<i64>().ok().map(|i| Cow::Owned(format!("i:{i}"))),
         _ => None,
     }
 }
@@ -209,7 +242,7 @@ mod tests {
             "the dot is the only member left"
         );
         assert_eq!(b.difference(&a).to_json(), json!({"f:metadata": {"f:labels": {"f:b": {}}}}));
-        assert_eq!(a.union(&b).paths().len(), 5);
+        assert_eq!(a.clone().union(b).paths().len(), 5);
     }
 
     #[test]

@@ -149,7 +149,7 @@ pub(super) fn cap(managed: &mut Managed) {
         let Some(owned) = managed.remove(&manager) else { continue };
         match managed.get_mut(&bucket) {
             Some(old) => {
-                old.set = old.set.union(&owned.set);
+                old.set.add(&owned.set);
                 old.time = owned.time;
                 excess -= 1;
             }

@@ -16,6 +16,8 @@ pub use field_set::FieldSet;
 pub use overlay::overlay;
 pub use typed::TypedError;
 
+use std::sync::LazyLock;
+
 use api_types::schema::{Type, normalize_as_printed, zero};
 use api_types::{ApiError, json};
 use jiff::Timestamp;
@@ -47,7 +49,7 @@ pub struct Write<'a> {
 }
 
 /// The fields that nobody owns.
-fn unowned() -> FieldSet {
+static UNOWNED: LazyLock<FieldSet> = LazyLock::new(|| {
     FieldSet::of_fields(&[
         &["apiVersion"],
         &["kind"],
@@ -62,7 +64,7 @@ fn unowned() -> FieldSet {
         &["metadata", "managedFields"],
         &["metadata", "resourceVersion"],
     ])
-}
+});
 
 impl Write<'_> {
     fn manager(&self, applies: bool) -> Manager {
@@ -82,18 +84,27 @@ impl Write<'_> {
 pub fn track_update(schema: &Type, old: Option<&Value>, new: &mut Value, write: &Write<'_>) {
     let mut managed = entries_for_update(old, new, write);
     managed::strip(new);
-    if old.into_iter().chain([&*new]).any(|object| typed::has_keyless_items(object, schema)) {
+    let keyless = |object: &Value| typed::has_keyless_items(object, schema);
+    // An object that has owners was looked at when they were recorded.
+    let tracked = old.is_some_and(|old| managed::of_object(old).is_some_and(|live| !live.is_empty()));
+    if keyless(new) || (!tracked && old.is_some_and(keyless)) {
         return;
     }
     if managed.is_empty() && old.is_some() {
         // An object that was never tracked is not tracked from an update on; its first apply begins.
         return;
     }
-    let mut before = old.cloned().unwrap_or_else(|| zero(schema));
-    managed::strip(&mut before);
+    let nothing;
+    let before = match old {
+        Some(old) => old,
+        None => {
+            nothing = zero(schema);
+            &nothing
+        }
+    };
     let mut after = new.clone();
     normalize_as_printed(&mut after, schema);
-    record(schema, &before, &after, &mut managed, write);
+    record(schema, before, &after, &mut managed, write);
     managed::cap(&mut managed);
     managed::write(&managed, new);
 }
@@ -118,22 +129,25 @@ fn record(schema: &Type, old: &Value, new: &Value, managed: &mut Managed, write:
     let changes = typed::compare(old, new, schema);
     take_over(managed, None, &changes);
     let changes = changes.without(write.resets);
-    let taken = changes.modified.union(&changes.added).difference(&unowned());
+    let taken = changes.modified.union(changes.added).difference(&UNOWNED);
     if taken.is_empty() {
         return;
     }
     let manager = write.manager(false);
-    let set = managed.get(&manager).map_or_else(|| taken.clone(), |owned| owned.set.union(&taken));
+    let owned = managed.remove(&manager).map(|owned| owned.set).unwrap_or_default();
+    let set = owned.union(taken);
     let time = Some(managed::timestamp(&write.now));
     managed.insert(manager, Owned { set, api_version: write.api_version.to_owned(), time });
 }
 
 /// Removes changed and vanished fields from all managers but one; managers without fields go.
 fn take_over(managed: &mut Managed, except: Option<&Manager>, changes: &Comparison) {
-    let changed = changes.modified.union(&changes.added);
     for (manager, owned) in managed.iter_mut() {
         if Some(manager) != except {
-            owned.set = owned.set.difference(&changed).difference(&changes.removed);
+            for taken in [&changes.modified, &changes.added, &changes.removed].into_iter().filter(|set| !set.is_empty())
+            {
+                owned.set = owned.set.difference(taken);
+            }
         }
     }
     managed.retain(|_, owned| !owned.set.is_empty());
@@ -194,7 +208,7 @@ fn merge_configuration(
     let before = managed.clone();
     let mut managed = managed.clone();
     let last = managed.get(&me).cloned();
-    let set = typed::field_set(request.applied, schema).without_trees(write.resets).difference(&unowned());
+    let set = typed::field_set(request.applied, schema).without_trees(write.resets).difference(&UNOWNED);
     let mine = Owned { set, api_version: write.api_version.to_owned(), time: Some(managed::timestamp(&write.now)) };
     managed.insert(me.clone(), mine);
     let merged = typed::merge(live, request.applied, schema);
@@ -203,7 +217,7 @@ fn merge_configuration(
         None => merged,
     };
     let changes = typed::compare(live, &merged, schema).without(write.resets);
-    let changed = changes.modified.union(&changes.added);
+    let changed = changes.modified.clone().union(changes.added.clone());
     let conflicts: Vec<Conflict> = managed
         .iter()
         .filter(|(owner, _)| **owner != me)
@@ -240,7 +254,7 @@ fn prune(merged: Value, managed: &Managed, last: &FieldSet, schema: &Type) -> Va
     let last = typed::named_members(last, schema);
     let pruned = typed::remove(&merged, &last, schema);
     let all = members(&merged);
-    let owned = managed.values().fold(FieldSet::default(), |all, owned| all.union(&owned.set));
+    let owned = managed.values().fold(FieldSet::default(), |all, owned| all.union(owned.set.clone()));
     let owned = typed::named_members(&owned, schema);
     // What somebody owns comes back ...
     let pruned = typed::remove(&merged, &all.difference(&members(&pruned)).difference(&owned), schema);

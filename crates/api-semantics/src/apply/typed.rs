@@ -4,7 +4,7 @@
 //! The rules are those of upstream's structured-merge-diff: structs and maps merge field by field unless atomic, lists
 //! merge by item when they are sets or have keys, everything else is a leaf.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use api_types::schema::{ListKind, Type};
 use serde_json::{Map, Value};
@@ -131,36 +131,37 @@ fn is_empty(value: Option<&Value>) -> bool {
 
 /// The fields that a configuration has.
 pub(super) fn field_set(value: &Value, schema: &Type) -> FieldSet {
-    let mut set = FieldSet::default();
-    collect(value, Node::Schema(schema), &mut Vec::new(), &mut set);
-    set
+    collect(value, Node::Schema(schema))
 }
 
-fn collect(value: &Value, node: Node<'_>, path: &mut Vec<String>, set: &mut FieldSet) {
+fn collect(value: &Value, node: Node<'_>) -> FieldSet {
+    let mut set = FieldSet::default();
     match node.shape(value) {
-        Shape::Leaf => set.insert(path),
+        Shape::Leaf => set.make_member(),
         Shape::Object => {
             for (key, entry) in value.as_object().into_iter().flatten() {
-                path.push(format!("f:{key}"));
-                collect(entry, node.child(key), path, set);
+                let mut below = collect(entry, node.child(key));
                 let empty = entry.is_null() || entry.as_object().is_some_and(Map::is_empty);
                 if empty || !node.is_named(key) {
-                    set.insert(path);
+                    below.make_member();
                 }
-                path.pop();
+                set.attach(&field_element(key), below);
             }
         }
         Shape::Items(kind, item_node) => {
             for (element, items) in grouped(Some(value), kind, item_node) {
-                path.push(element);
-                if let [item] = items[..] {
-                    collect(item, item_node, path, set);
-                }
-                set.insert(path);
-                path.pop();
+                let mut below = if let [item] = items[..] { collect(item, item_node) } else { FieldSet::default() };
+                below.make_member();
+                set.attach(&element.into(), below);
             }
         }
     }
+    set
+}
+
+/// The path element of a field or of a map's key.
+fn field_element(name: &str) -> Arc<str> {
+    format!("f:{name}").into()
 }
 
 /// Makes every struct field on the way to a member a member itself.
@@ -195,8 +196,22 @@ impl Comparison {
         self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
     }
 
+    /// Adds what differs below an element, which is only named if something does.
+    fn attach(&mut self, below: Comparison, element: impl FnOnce() -> Arc<str>) {
+        if below.is_same() {
+            return;
+        }
+        let element = element();
+        self.added.attach(&element, below.added);
+        self.modified.attach(&element, below.modified);
+        self.removed.attach(&element, below.removed);
+    }
+
     /// Without the fields that the resource resets, and all below them.
-    pub(super) fn without(&self, ignored: &FieldSet) -> Comparison {
+    pub(super) fn without(self, ignored: &FieldSet) -> Comparison {
+        if ignored.is_empty() {
+            return self;
+        }
         Comparison {
             added: self.added.without_trees(ignored),
             modified: self.modified.without_trees(ignored),
@@ -207,93 +222,75 @@ impl Comparison {
 
 /// What differs between two objects of one schema.
 pub(super) fn compare(old: &Value, new: &Value, schema: &Type) -> Comparison {
-    let mut walk = Walk { out: Comparison::default(), path: Vec::new() };
-    walk.compare(Some(old), Some(new), Node::Schema(schema));
-    walk.out
+    compare_nodes(Some(old), Some(new), Node::Schema(schema))
 }
 
-struct Walk {
-    out: Comparison,
-    path: Vec<String>,
+fn compare_nodes(old: Option<&Value>, new: Option<&Value>, node: Node<'_>) -> Comparison {
+    let mut out = Comparison::default();
+    let present = match (old, new) {
+        (None, None) => return out,
+        (_, Some(new)) if !new.is_null() => new,
+        (Some(old), _) => old,
+        (None, Some(new)) => new,
+    };
+    let mut same = true;
+    match node.shape(present) {
+        _ if is_empty(old) && is_empty(new) => same = old == new,
+        Shape::Leaf => same = old == new,
+        Shape::Object => compare_fields(old, new, node, &mut out),
+        Shape::Items(kind, item_node) => compare_items(old, new, kind, item_node, &mut out),
+    }
+    match (old, new) {
+        (None, _) => out.added.make_member(),
+        (_, None) => out.removed.make_member(),
+        _ if !same => out.modified.make_member(),
+        _ => {}
+    }
+    out
 }
 
-impl Walk {
-    fn compare(&mut self, old: Option<&Value>, new: Option<&Value>, node: Node<'_>) {
-        let present = match (old, new) {
-            (None, None) => return,
-            (_, Some(new)) if !new.is_null() => new,
-            (Some(old), _) => old,
-            (None, Some(new)) => new,
-        };
-        let in_leaf = match node.shape(present) {
-            Shape::Leaf => true,
-            _ => is_empty(old) && is_empty(new),
-        };
-        if in_leaf {
-            self.leaf(old, new);
-            return;
-        }
-        match node.shape(present) {
-            Shape::Object => self.fields(old, new, node),
-            Shape::Items(kind, item_node) => self.items(old, new, kind, item_node),
-            Shape::Leaf => {}
-        }
-        match (old, new) {
-            (None, _) => self.out.added.insert(&self.path),
-            (_, None) => self.out.removed.insert(&self.path),
-            _ => {}
-        }
+fn compare_fields(old: Option<&Value>, new: Option<&Value>, node: Node<'_>, out: &mut Comparison) {
+    let empty = Map::new();
+    let old = old.and_then(Value::as_object).unwrap_or(&empty);
+    let new = new.and_then(Value::as_object).unwrap_or(&empty);
+    for key in old.keys().chain(new.keys().filter(|k| !old.contains_key(*k))) {
+        out.attach(compare_nodes(old.get(key), new.get(key), node.child(key)), || field_element(key));
     }
+}
 
-    fn leaf(&mut self, old: Option<&Value>, new: Option<&Value>) {
-        match (old, new) {
-            (None, _) => self.out.added.insert(&self.path),
-            (_, None) => self.out.removed.insert(&self.path),
-            (Some(old), Some(new)) if old != new => self.out.modified.insert(&self.path),
-            _ => {}
-        }
+fn compare_items(old: Option<&Value>, new: Option<&Value>, kind: &ListKind, node: Node<'_>, out: &mut Comparison) {
+    let old = grouped(old, kind, node);
+    let mut new = grouped(new, kind, node);
+    for (element, before) in old {
+        let after = new.iter().position(|(e, _)| *e == element).map(|i| new.remove(i).1);
+        out.attach(compare_group(&before, &after.unwrap_or_default(), node), || element.into());
     }
-
-    fn fields(&mut self, old: Option<&Value>, new: Option<&Value>, node: Node<'_>) {
-        let empty = Map::new();
-        let old = old.and_then(Value::as_object).unwrap_or(&empty);
-        let new = new.and_then(Value::as_object).unwrap_or(&empty);
-        for key in old.keys().chain(new.keys().filter(|k| !old.contains_key(*k))) {
-            self.path.push(format!("f:{key}"));
-            self.compare(old.get(key), new.get(key), node.child(key));
-            self.path.pop();
-        }
+    for (element, after) in new {
+        out.attach(compare_group(&[], &after, node), || element.into());
     }
+}
 
-    fn items(&mut self, old: Option<&Value>, new: Option<&Value>, kind: &ListKind, node: Node<'_>) {
-        let old = grouped(old, kind, node);
-        let mut new = grouped(new, kind, node);
-        for (element, before) in old {
-            let after = new.iter().position(|(e, _)| *e == element).map(|i| new.remove(i).1);
-            self.group(element, &before, &after.unwrap_or_default(), node);
-        }
-        for (element, after) in new {
-            self.group(element, &[], &after, node);
-        }
-    }
-
-    /// The items of one element. Repeated ones are owned together, as a leaf.
-    fn group(&mut self, element: String, old: &[&Value], new: &[&Value], node: Node<'_>) {
-        self.path.push(element);
-        match (old, new) {
-            ([_, _, ..], [_, _, ..]) if old != new => self.out.modified.insert(&self.path),
-            ([_, _, ..], [_, _, ..]) => {}
-            ([_, _, ..], _) => {
-                self.compare(None, new.first().copied(), node);
-                self.out.removed.insert(&self.path);
+/// The items of one element. Repeated ones are owned together, as a leaf.
+fn compare_group(old: &[&Value], new: &[&Value], node: Node<'_>) -> Comparison {
+    match (old, new) {
+        ([_, _, ..], [_, _, ..]) => {
+            let mut out = Comparison::default();
+            if old != new {
+                out.modified.make_member();
             }
-            (_, [_, _, ..]) => {
-                self.compare(old.first().copied(), None, node);
-                self.out.added.insert(&self.path);
-            }
-            _ => self.compare(old.first().copied(), new.first().copied(), node),
+            out
         }
-        self.path.pop();
+        ([_, _, ..], _) => {
+            let mut out = compare_nodes(None, new.first().copied(), node);
+            out.removed.make_member();
+            out
+        }
+        (_, [_, _, ..]) => {
+            let mut out = compare_nodes(old.first().copied(), None, node);
+            out.added.make_member();
+            out
+        }
+        _ => compare_nodes(old.first().copied(), new.first().copied(), node),
     }
 }
 
@@ -459,10 +456,19 @@ pub(super) fn has_keyless_items(value: &Value, schema: &Type) -> bool {
         }
         (Type::Map(map), Value::Object(object)) => object.values().any(|entry| has_keyless_items(entry, &map.value)),
         (Type::List(list), Value::Array(items)) => items.iter().any(|item| {
-            item_element(item, &list.kind, Node::Schema(&list.item)).is_none() || has_keyless_items(item, &list.item)
+            let node = Node::Schema(&list.item);
+            let keyless = matches!(&list.kind, ListKind::Map(keys) if !keys.iter().any(|key| has_key(item, key, node)));
+            keyless || has_keyless_items(item, &list.item)
         }),
         _ => false,
     }
+}
+
+/// Whether a list's item has this key, itself or by default.
+fn has_key(item: &Value, key: &str, node: Node<'_>) -> bool {
+    let default =
+        || matches!(node, Node::Schema(Type::Struct(of)) if of.field(key).is_some_and(|f| f.default.is_some()));
+    item.get(key).is_some_and(|value| !value.is_null()) || default()
 }
 
 fn check_items(items: &[Value], list: &api_types::schema::List, path: &str, errors: &mut Vec<TypedError>) {

@@ -1,5 +1,8 @@
 //! Documents into normalized values, checked against the schema, with the error texts of upstream's decoder.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
@@ -16,6 +19,9 @@ const GO_BASE64: GeneralPurpose =
 
 /// Upstream stops collecting strict errors here.
 const MAX_STRICT_ERRORS: usize = 100;
+
+/// Members of an object that are compared with each other one by one.
+const FEW: usize = 64;
 
 /// A decoded object and what a strict reader would refuse: `unknown field "spec.foo"`, `duplicate field "..."`.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,32 +76,40 @@ pub fn decode_value(value: &Value, schema: &Type) -> Result<Decoded, DecodeError
     decode_doc(&Doc::from(value), schema)
 }
 
+/// Where in the document we are, kept as references: only errors make text of it.
 #[derive(Default)]
-struct Decoder {
-    /// The innermost typed struct that we are in.
-    go_struct: String,
-    /// Field names as Go's error context has them: no indexes, no map keys.
-    go_fields: Vec<String>,
+struct Decoder<'a> {
+    /// The typed structs that we are in, each with the field that leads on.
+    go: Vec<(&'a Struct, &'a str)>,
     /// The path for strict errors: with indexes and map keys.
-    path: Vec<String>,
+    path: Vec<Step<'a>>,
     error: Option<String>,
     strict_errors: Vec<String>,
 }
 
-impl Decoder {
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Name(&'a str),
+    Index(usize),
+}
+
+impl<'a> Decoder<'a> {
     fn fail(&mut self, text: String) {
         self.error.get_or_insert(text);
     }
 
+    /// Go's error context has the names of fields, also of inlined ones, but no indexes and no map keys.
     fn cannot(&mut self, what: &str, go_type: &str) -> Value {
-        let text = if self.go_fields.is_empty() {
-            format!("json: cannot unmarshal {what} into Go value of type {go_type}")
-        } else {
-            format!(
-                "json: cannot unmarshal {what} into Go struct field {}.{} of type {go_type}",
-                self.go_struct,
-                self.go_fields.join(".")
-            )
+        let text = match self.go.last() {
+            None => format!("json: cannot unmarshal {what} into Go value of type {go_type}"),
+            Some((innermost, _)) => {
+                let fields: Vec<&str> = self.go.iter().flat_map(|(of, field)| go_path(of, field)).collect();
+                let fields = fields.join(".");
+                format!(
+                    "json: cannot unmarshal {what} into Go struct field {}.{fields} of type {go_type}",
+                    innermost.name
+                )
+            }
         };
         self.fail(text);
         Value::Null
@@ -104,18 +118,21 @@ impl Decoder {
     fn strict(&mut self, what: &str, name: &str) {
         if self.strict_errors.len() < MAX_STRICT_ERRORS {
             let mut path = String::new();
-            for part in &self.path {
-                if !path.is_empty() && !part.starts_with('[') {
-                    path.push('.');
+            for step in &self.path {
+                match step {
+                    Step::Name(name) => {
+                        path.push_str(if path.is_empty() { "" } else { "." });
+                        path.push_str(name);
+                    }
+                    Step::Index(index) => path.push_str(&format!("[{index}]")),
                 }
-                path.push_str(part);
             }
             let dot = if path.is_empty() { "" } else { "." };
             self.strict_errors.push(format!("{what} field \"{path}{dot}{name}\""));
         }
     }
 
-    fn any(&mut self, doc: &Doc<'_>, ty: &Type, field: Option<&Field>) -> Value {
+    fn any(&mut self, doc: &'a Doc<'_>, ty: &'a Type, field: Option<&'a Field>) -> Value {
         match ty {
             Type::Any => self.free(doc),
             Type::Scalar(scalar) => self.scalar(doc, *scalar, field),
@@ -126,13 +143,13 @@ impl Decoder {
     }
 
     /// Free JSON: only duplicates are reported.
-    fn free(&mut self, doc: &Doc<'_>) -> Value {
+    fn free(&mut self, doc: &'a Doc<'_>) -> Value {
         match doc {
             Doc::Object(members) => {
                 let mut object = Object::new();
                 for (key, member) in members {
                     self.duplicate(&object, key);
-                    self.path.push(key.to_string());
+                    self.path.push(Step::Name(key));
                     let value = self.free(member);
                     self.path.pop();
                     object.insert(key.to_string(), value);
@@ -150,21 +167,21 @@ impl Decoder {
         }
     }
 
-    fn indexed(&mut self, items: &[Doc<'_>], mut read: impl FnMut(&mut Self, &Doc<'_>) -> Value) -> Value {
+    fn indexed<'d>(&mut self, items: &'a [Doc<'d>], mut read: impl FnMut(&mut Self, &'a Doc<'d>) -> Value) -> Value {
         let mut out = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
-            self.path.push(format!("[{index}]"));
+            self.path.push(Step::Index(index));
             out.push(read(self, item));
             self.path.pop();
         }
         Value::Array(out)
     }
 
-    fn list(&mut self, doc: &Doc<'_>, list: &crate::schema::List, field: Option<&Field>) -> Value {
+    fn list(&mut self, doc: &'a Doc<'_>, list: &'a crate::schema::List, field: Option<&'a Field>) -> Value {
         match doc {
             Doc::Null => Value::Null,
             Doc::Array(items) => self.indexed(items, |this, item| this.any(item, &list.item, field)),
-            _ if is_untyped(&list.item) && self.go_struct.is_empty() => doc.to_value(),
+            _ if is_untyped(&list.item) && self.go.is_empty() => doc.to_value(),
             _ => {
                 let go_type = match &list.go_type {
                     Some(name) => name.to_string(),
@@ -175,21 +192,21 @@ impl Decoder {
         }
     }
 
-    fn map(&mut self, doc: &Doc<'_>, map: &crate::schema::Map, field: Option<&Field>) -> Value {
+    fn map(&mut self, doc: &'a Doc<'_>, map: &'a crate::schema::Map, field: Option<&'a Field>) -> Value {
         match doc {
             Doc::Null => Value::Null,
             Doc::Object(members) => {
                 let mut object = Object::new();
                 for (key, member) in members {
                     self.duplicate(&object, key);
-                    self.path.push(key.to_string());
+                    self.path.push(Step::Name(key));
                     let value = self.any(member, &map.value, field);
                     self.path.pop();
                     object.insert(key.to_string(), value);
                 }
                 Value::Object(object)
             }
-            _ if is_untyped(&map.value) && self.go_struct.is_empty() => doc.to_value(),
+            _ if is_untyped(&map.value) && self.go.is_empty() => doc.to_value(),
             _ => {
                 let go_type = match &map.go_type {
                     Some(name) => name.to_string(),
@@ -203,7 +220,7 @@ impl Decoder {
         }
     }
 
-    fn structure(&mut self, doc: &Doc<'_>, of: &Struct) -> Value {
+    fn structure(&mut self, doc: &'a Doc<'_>, of: &'a Struct) -> Value {
         match (doc, of.form) {
             (Doc::Object(members), JsonForm::Object) => self.members(members, of),
             (Doc::Null, _) => Value::Null,
@@ -214,14 +231,14 @@ impl Decoder {
     }
 
     /// A schema, or what may stand in its place. Upstream's own decoders of these are not strict.
-    fn alternative(&mut self, doc: &Doc<'_>, of: &Struct) -> Value {
+    fn alternative(&mut self, doc: &'a Doc<'_>, of: &'a Struct) -> Value {
         let reported = self.strict_errors.len();
         let value = self.leniently(doc, of);
         self.strict_errors.truncate(reported);
         value
     }
 
-    fn leniently(&mut self, doc: &Doc<'_>, of: &Struct) -> Value {
+    fn leniently(&mut self, doc: &'a Doc<'_>, of: &'a Struct) -> Value {
         let schema = of.fields.iter().map(|f| &f.ty).find(|t| matches!(t, Type::Struct(_))).unwrap_or(&Type::Any);
         match (doc, of.form) {
             (Doc::Object(_), _) => self.any(doc, schema, None),
@@ -241,19 +258,25 @@ impl Decoder {
         }
     }
 
-    fn members(&mut self, members: &[(std::borrow::Cow<'_, str>, Doc<'_>)], of: &Struct) -> Value {
+    fn members(&mut self, members: &'a [(Cow<'_, str>, Doc<'_>)], of: &'a Struct) -> Value {
         let mut object = Object::new();
-        let mut seen = Object::new();
-        for (key, member) in members {
-            self.duplicate(&seen, key);
-            seen.insert(key.to_string(), Value::Null);
-            match find(of, key) {
-                Some((field, inlined)) => {
-                    let value = self.member(member, of, field, &inlined);
+        // Objects are small, so a look at each earlier member is the fastest way; hostile ones are not.
+        let mut seen = (members.len() > FEW).then(HashSet::new);
+        for (at, (key, member)) in members.iter().enumerate() {
+            let repeated = match &mut seen {
+                Some(seen) => !seen.insert(key.as_ref()),
+                None => members[..at].iter().any(|(earlier, _)| earlier == key),
+            };
+            if repeated {
+                self.strict("duplicate", key);
+            }
+            match of.field(key) {
+                Some(field) => {
+                    let value = self.member(member, of, field);
                     object.insert(key.to_string(), value);
                 }
                 None if of.open => {
-                    self.path.push(key.to_string());
+                    self.path.push(Step::Name(key));
                     let value = self.free(member);
                     self.path.pop();
                     object.insert(key.to_string(), value);
@@ -264,25 +287,22 @@ impl Decoder {
         Value::Object(object)
     }
 
-    fn member(&mut self, doc: &Doc<'_>, of: &Struct, field: &Field, inlined: &[&str]) -> Value {
-        let outer = of.typed.then(|| std::mem::replace(&mut self.go_struct, of.name.to_string()));
-        let depth = self.go_fields.len();
-        if of.typed {
-            self.go_fields.extend(inlined.iter().map(|s| (*s).to_owned()));
-            self.go_fields.push(field.name.to_string());
-        }
-        self.path.push(field.name.to_string());
-        let value = if of.typed { self.any(doc, &field.ty, Some(field)) } else { self.any(doc, &field.ty, None) };
+    fn member(&mut self, doc: &'a Doc<'_>, of: &'a Struct, field: &'a Field) -> Value {
+        self.path.push(Step::Name(&field.name));
+        let value = if of.typed {
+            self.go.push((of, &field.name));
+            let value = self.any(doc, &field.ty, Some(field));
+            self.go.pop();
+            value
+        } else {
+            self.any(doc, &field.ty, None)
+        };
         self.path.pop();
-        self.go_fields.truncate(depth);
-        if let Some(outer) = outer {
-            self.go_struct = outer;
-        }
         value
     }
 
     fn scalar(&mut self, doc: &Doc<'_>, scalar: Scalar, field: Option<&Field>) -> Value {
-        if self.go_struct.is_empty() {
+        if self.go.is_empty() {
             // A custom resource: validation, not decoding, judges types.
             return doc.to_value();
         }
@@ -373,21 +393,16 @@ impl Decoder {
     }
 }
 
-/// The field of this name and the Go names of the inlined structs that lead to it.
-fn find<'a>(of: &'a Struct, name: &str) -> Option<(&'a Field, Vec<&'a str>)> {
+/// The field's name, after the Go names of the inlined structs that lead to it.
+fn go_path<'a>(of: &'a Struct, name: &'a str) -> Vec<&'a str> {
     for field in &of.fields {
-        match (&field.inline, &field.ty) {
-            (Some(go_name), Type::Struct(inner)) => {
-                if let Some((found, mut path)) = find(inner, name) {
-                    path.insert(0, go_name);
-                    return Some((found, path));
-                }
-            }
-            _ if field.name == name => return Some((field, Vec::new())),
-            _ => {}
+        if let (Some(go_name), Type::Struct(inner)) = (&field.inline, &field.ty)
+            && inner.field(name).is_some()
+        {
+            return std::iter::once(go_name.as_ref()).chain(go_path(inner, name)).collect();
         }
     }
-    None
+    vec![name]
 }
 
 fn is_untyped(ty: &Type) -> bool {

@@ -197,13 +197,15 @@ impl Printer<'_> {
         mut state: ObjectState,
         depth: usize,
     ) -> ObjectState {
-        for field in &of.fields {
-            if let (Some(_), Type::Struct(inner)) = (&field.inline, &field.ty) {
-                state = self.fields(object, inner, state, depth);
-                continue;
-            }
-            let value = object.get(field.name.as_ref()).filter(|v| !v.is_null());
-            state = self.field(field, value, state, depth);
+        // What is there, and what is printed all the same, in the order of the fields.
+        let mut order: Vec<(usize, Option<&Value>)> = Vec::with_capacity(object.len() + 8);
+        let present = object.iter().filter(|(_, value)| !value.is_null());
+        order.extend(present.filter_map(|(name, value)| Some((of.position(name)?, Some(value)))));
+        order.extend(of.printed().map(|(at, _)| (at, None)));
+        order.sort_unstable_by_key(|(at, value)| (*at, value.is_none()));
+        order.dedup_by_key(|(at, _)| *at);
+        for (at, value) in order {
+            state = self.field(&of.flat()[at], value, state, depth);
         }
         state
     }

@@ -1,5 +1,7 @@
 //! Protobuf messages into normalized values.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use serde_json::{Map as Object, Value};
 
@@ -90,6 +92,53 @@ fn with_type_meta(unknown: &Unknown<'_>, mut value: Value) -> Result<Value, Deco
     Ok(value)
 }
 
+/// Which fields of an object to read, by JSON name; a name without names below it stands for all of its field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Projection(BTreeMap<String, Projection>);
+
+impl Projection {
+    /// The fields at these dotted paths.
+    pub fn of<'a>(paths: impl IntoIterator<Item = &'a str>) -> Projection {
+        let mut root = Projection::default();
+        for path in paths {
+            path.split('.').fold(&mut root, |node, name| node.0.entry(name.to_owned()).or_default());
+        }
+        root
+    }
+}
+
+/// Decodes some fields of a bare message and passes over the others. Nothing is filled in: the value is not normalized.
+pub fn decode_fields(message: &[u8], of: &Struct, wanted: &Projection) -> Result<Value, DecodeError> {
+    let mut object = Object::new();
+    project(message, of, wanted, &mut object)?;
+    Ok(Value::Object(object))
+}
+
+fn project(
+    message: &[u8],
+    of: &Struct,
+    wanted: &Projection,
+    object: &mut Object<String, Value>,
+) -> Result<(), DecodeError> {
+    let mut reader = Reader::new(message);
+    while let Some((number, content)) = reader.next()? {
+        let Some(field) = of.numbered(number) else { continue };
+        if let (Some(_), Type::Struct(inner)) = (&field.inline, &field.ty) {
+            project(bytes_of(field, content)?, inner, wanted, object)?;
+            continue;
+        }
+        match (wanted.0.get(field.name.as_ref()), &field.ty) {
+            (None, _) => {}
+            (Some(below), Type::Struct(inner)) if !below.0.is_empty() => {
+                let part = decode_fields(bytes_of(field, content)?, inner, below)?;
+                object.insert(field.name.clone().into_owned(), part);
+            }
+            (Some(_), _) => field_value(field, content, object, 0)?,
+        }
+    }
+    Ok(())
+}
+
 /// Decodes a bare message into a normalized value.
 pub fn decode_message(message: &[u8], schema: &Type) -> Result<Value, DecodeError> {
     let mut value = decode(message, schema, 0)?;
@@ -142,7 +191,7 @@ fn in_json_form(mut object: Object<String, Value>, form: JsonForm) -> Value {
 fn fields(message: &[u8], of: &Struct, object: &mut Object<String, Value>, depth: usize) -> Result<(), DecodeError> {
     let mut reader = Reader::new(message);
     while let Some((number, content)) = reader.next()? {
-        let Some(field) = of.fields.iter().find(|f| f.number == number) else {
+        let Some(field) = of.numbered(number) else {
             continue;
         };
         field_value(field, content, object, depth)?;

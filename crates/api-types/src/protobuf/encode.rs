@@ -123,9 +123,7 @@ fn from_json_form(value: &Value, form: JsonForm) -> Object<String, Value> {
 }
 
 fn structure(object: &Object<String, Value>, of: &Struct, out: &mut Vec<u8>) {
-    let mut order: Vec<&Field> = of.fields.iter().filter(|f| f.number > 0).collect();
-    order.sort_by_key(|f| f.number);
-    for field in order {
+    for field in of.by_number() {
         if let (Some(_), Type::Struct(inner)) = (&field.inline, &field.ty) {
             let mut message = Vec::new();
             structure(object, inner, &mut message);

@@ -5,7 +5,7 @@ mod decode;
 mod encode;
 mod wire;
 
-pub use decode::{DecodeError, Unknown, decode_envelope, decode_message, decode_object};
+pub use decode::{DecodeError, Projection, Unknown, decode_envelope, decode_fields, decode_message, decode_object};
 pub use encode::{encode_envelope, encode_message, encode_object, encode_watch_event, list_ends, list_item_head};
 
 /// What every enveloped object starts with.

@@ -6,9 +6,11 @@
 //! `omitempty`, zero values). Structs made for custom resources are not: their JSON keeps what the client sent, with
 //! sorted keys.
 
+mod index;
 mod normalize;
 mod table;
 
+pub use index::LazyIndex;
 pub use normalize::{is_omitted, normalize, normalize_as_printed, normalize_as_sent, zero};
 
 use std::borrow::Cow;
@@ -140,6 +142,8 @@ pub struct Struct {
     pub form: JsonForm,
     /// Which of the fields exclude each other.
     pub unions: Vec<Union>,
+    /// Worked out at the first look; the fields must not change from then on.
+    pub index: LazyIndex,
 }
 
 /// Fields of which at most one is set (`x-kubernetes-unions`).
@@ -151,24 +155,8 @@ pub struct Union {
 }
 
 impl Struct {
-    /// The field of this JSON name, also those of inlined structs.
-    pub fn field(&self, name: &str) -> Option<&Field> {
-        for field in &self.fields {
-            match (&field.inline, &field.ty) {
-                (Some(_), Type::Struct(of)) => {
-                    if let Some(found) = of.field(name) {
-                        return Some(found);
-                    }
-                }
-                _ if field.name == name => return Some(field),
-                _ => {}
-            }
-        }
-        None
-    }
-
     /// All fields in JSON order, inlined structs flattened.
-    pub fn flat_fields(&self) -> Vec<&Field> {
+    fn flat_fields(&self) -> Vec<&Field> {
         let mut out = Vec::with_capacity(self.fields.len());
         self.flatten(&mut out);
         out

@@ -103,37 +103,33 @@ fn normalize_struct(value: &mut Value, of: &Struct, empty: Empty) {
 }
 
 fn normalize_fields(object: &mut Object<String, Value>, of: &Struct, empty: Empty) {
-    for field in &of.fields {
-        if let (Some(_), Type::Struct(inner)) = (&field.inline, &field.ty) {
-            normalize_fields(object, inner, empty);
-            continue;
-        }
-        match object.get_mut(field.name.as_ref()) {
-            Some(value) if !value.is_null() => {
-                walk(value, &field.ty, empty);
-                if is_empty_container(field, value) {
-                    match empty {
-                        Empty::Kept => {}
-                        Empty::Absent | Empty::Printed if field.omit_empty => {
-                            object.remove(field.name.as_ref());
-                        }
-                        Empty::Absent => *value = Value::Null,
-                        Empty::Printed => {}
-                    }
-                } else if is_omitted(field, value) {
-                    object.remove(field.name.as_ref());
-                }
-            }
-            _ => match zero_of_field(field) {
-                Some(zero) => {
-                    object.insert(field.name.clone().into_owned(), zero);
-                }
-                None => {
-                    object.remove(field.name.as_ref());
-                }
-            },
+    object.retain(|name, value| match of.field(name) {
+        Some(field) if !value.is_null() => normalize_field(field, value, empty),
+        // Printed though it is absent, or not there: what is printed comes back below.
+        Some(_) => false,
+        None => true,
+    });
+    for (at, zero) in of.printed() {
+        let name = of.flat()[at].name.as_ref();
+        if !object.contains_key(name) {
+            object.insert(name.to_owned(), zero.clone());
         }
     }
+}
+
+/// Whether the field stays.
+fn normalize_field(field: &Field, value: &mut Value, empty: Empty) -> bool {
+    walk(value, &field.ty, empty);
+    if !is_empty_container(field, value) {
+        return !is_omitted(field, value);
+    }
+    match empty {
+        Empty::Kept => {}
+        Empty::Absent | Empty::Printed if field.omit_empty => return false,
+        Empty::Absent => *value = Value::Null,
+        Empty::Printed => {}
+    }
+    true
 }
 
 /// Whether the field is a list or a map without entries.
@@ -142,7 +138,7 @@ fn is_empty_container(field: &Field, value: &Value) -> bool {
 }
 
 /// What an absent field prints as; `None` when it is omitted.
-fn zero_of_field(field: &Field) -> Option<Value> {
+pub(super) fn zero_of_field(field: &Field) -> Option<Value> {
     if field.pointer {
         return (!field.omit_empty).then_some(Value::Null);
     }

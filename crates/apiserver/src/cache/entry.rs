@@ -1,6 +1,6 @@
 //! One object in the cache.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -46,12 +46,14 @@ pub struct Entry {
     pub broken: Option<String>,
     model: Arc<StorageModel>,
     encoded: Mutex<Vec<(Form, Bytes)>>,
+    /// In the version that was asked for first.
+    decoded: OnceLock<(usize, Arc<Value>)>,
 }
 
 impl Entry {
     pub fn new(model: &Arc<StorageModel>, key: &str, stored: Bytes, revision: u64) -> Entry {
-        let (selectable, broken) = match model.decode(&stored) {
-            Ok(value) => (model.selectable(&value), None),
+        let (selectable, broken) = match model.selectable(&stored) {
+            Ok(selectable) => (selectable, None),
             Err(e) => {
                 tracing::error!(prefix = %model.prefix, key, error = %e, "stored object can't be decoded");
                 (Selectable::default(), Some(e.to_string()))
@@ -65,6 +67,7 @@ impl Entry {
             broken,
             model: Arc::clone(model),
             encoded: Mutex::new(Vec::new()),
+            decoded: OnceLock::new(),
         }
     }
 
@@ -78,6 +81,7 @@ impl Entry {
             broken: self.broken.clone(),
             model: Arc::clone(&self.model),
             encoded: Mutex::new(Vec::new()),
+            decoded: OnceLock::new(),
         }
     }
 
@@ -95,6 +99,18 @@ impl Entry {
             return Err(Error::internal(format!("object {}{}: {why}", self.model.prefix, self.key)));
         }
         self.model.read(&self.stored, self.revision, version)
+    }
+
+    /// The same, kept from the first use on: for kinds of few objects that are looked at with many requests (namespaces, classes).
+    pub fn kept_value(&self, version: usize) -> Result<Arc<Value>, Error> {
+        match self.decoded.get() {
+            Some((kept, value)) if *kept == version => Ok(Arc::clone(value)),
+            Some(_) => self.value(version).map(Arc::new),
+            None => {
+                let value = Arc::new(self.value(version)?);
+                Ok(Arc::clone(&self.decoded.get_or_init(|| (version, Arc::clone(&value))).1))
+            }
+        }
     }
 
     /// The object's bytes in this form; encoded on first use.

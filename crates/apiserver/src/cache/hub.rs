@@ -1,6 +1,14 @@
 //! Feeds all caches from one watch of the store.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
@@ -38,7 +46,8 @@ pub struct Hub {
     root: String,
     /// By key prefix.
     caches: RwLock<BTreeMap<String, Arc<ResourceCache>>>,
-    /// All caches contain everything up to this revision.
+    /// All caches contain everything up to this revision: for the caches, and for those who wait.
+    reached: Arc<AtomicU64>,
     progress: watch::Sender<u64>,
     /// Whether the caches have been filled.
     filled: watch::Sender<bool>,
@@ -53,6 +62,7 @@ impl Hub {
             store,
             root: root.to_owned(),
             caches: RwLock::default(),
+            reached: Arc::default(),
             progress: watch::channel(0).0,
             filled: watch::channel(false).0,
             registrations,
@@ -62,6 +72,7 @@ impl Hub {
 
     /// Adds a cache before [`Hub::run`] starts.
     pub fn add(&self, cache: Arc<ResourceCache>) {
+        cache.follow(Arc::clone(&self.reached));
         self.caches.write().insert(cache.model.prefix.clone(), cache);
     }
 
@@ -253,9 +264,7 @@ impl Hub {
         if revision < newest {
             return;
         }
-        for cache in self.caches.read().values() {
-            cache.advance(revision);
-        }
+        self.reached.fetch_max(revision, Ordering::Release);
         self.progress.send_if_modified(|r| revision > std::mem::replace(r, revision.max(*r)));
         self.filled.send_if_modified(|filled| !std::mem::replace(filled, true));
     }

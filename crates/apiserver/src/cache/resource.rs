@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Bound,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -91,8 +94,10 @@ struct State {
     window_start: u64,
     /// The state that it was filled with. Events at or before this revision are known already.
     filled_at: u64,
-    /// The newest revision whose event (of any resource) this cache has seen.
+    /// The newest revision whose event this cache has seen.
     revision: u64,
+    /// Every event up to here, of any resource, has been applied: told by the hub once for all caches.
+    progress: Arc<AtomicU64>,
     watchers: Watchers,
 }
 
@@ -117,7 +122,9 @@ impl ResourceCache {
             })
             .collect();
         let mut state = self.state.lock();
-        *state = State { entries, window_start: revision, filled_at: revision, revision, ..State::default() };
+        let progress = Arc::clone(&state.progress);
+        *state =
+            State { entries, window_start: revision, filled_at: revision, revision, progress, ..State::default() };
     }
 
     /// Applies one event of the store's watch. There may be several of one revision: keys of one lease expire together.
@@ -144,21 +151,20 @@ impl ResourceCache {
         }
     }
 
-    /// Records that nothing of this resource happened up to `revision`.
-    pub(super) fn advance(&self, revision: u64) {
-        let mut state = self.state.lock();
-        state.revision = state.revision.max(revision);
+    /// Where to read up to which revision nothing is missing.
+    pub(super) fn follow(&self, progress: Arc<AtomicU64>) {
+        self.state.lock().progress = progress;
     }
 
     /// The newest revision that this cache has seen.
     pub fn revision(&self) -> u64 {
-        self.state.lock().revision
+        self.state.lock().revision()
     }
 
     /// One object and the revision at which this is true.
     pub fn get(&self, key: &str) -> (Option<Arc<Entry>>, u64) {
         let state = self.state.lock();
-        (state.entries.get(key).cloned(), state.revision)
+        (state.entries.get(key).cloned(), state.revision())
     }
 
     /// The number of objects.
@@ -179,7 +185,7 @@ impl ResourceCache {
     /// The objects of a scope in key order, and the revision at which that is the whole state.
     pub fn list(&self, scope: &Scope) -> (Vec<Arc<Entry>>, u64) {
         let mut state = self.state.lock();
-        (state.list(scope), state.revision)
+        (state.list(scope), state.revision())
     }
 
     /// Starts a watch after `from`; `None` starts from the present state, which comes as `initial`.
@@ -197,11 +203,16 @@ impl ResourceCache {
             }
         };
         let events = state.watchers.add(scope);
-        Ok(Subscription { initial, backlog, events, revision: state.revision })
+        Ok(Subscription { initial, backlog, events, revision: state.revision() })
     }
 }
 
 impl State {
+    /// The revision at which this is the whole state. An event is applied under the lock before progress tells of it.
+    fn revision(&self) -> u64 {
+        self.revision.max(self.progress.load(Ordering::Acquire))
+    }
+
     fn list(&mut self, scope: &Scope) -> Vec<Arc<Entry>> {
         let prefix = scope.key_prefix();
         if !scope.name.is_empty() && !prefix.is_empty() {

@@ -29,13 +29,15 @@ fn model() -> Arc<StorageModel> {
         columns: None,
         source: None,
     };
+    let fields = vec![SelectableField { label: "spec.place".into(), path: "spec.place".into(), default: "" }];
     Arc::new(StorageModel {
         prefix: "/registry/things/".into(),
         namespaced: true,
         formats: vec![Arc::new(format)],
         storage_format: 0,
         convert: |_, _, value| Ok(value),
-        fields: vec![SelectableField { label: "spec.place".into(), path: "spec.place".into(), default: "" }],
+        selected: StorageModel::projection(&fields),
+        fields,
         unknown_field: |_, _| String::new(),
     })
 }

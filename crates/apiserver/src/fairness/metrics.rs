@@ -1,9 +1,8 @@
 //! Metrics of priority and fairness under upstream's names.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use component_base::metrics::register;
-use parking_lot::Mutex;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -34,8 +33,19 @@ pub(super) struct Metrics {
     nominal: Family<LevelLabels, Gauge>,
     executing: Family<LevelLabels, Gauge>,
     waiting: Family<LevelLabels, Gauge>,
-    /// The three gauges of each level, at hand.
-    of_level: Mutex<BTreeMap<String, [Gauge; 3]>>,
+}
+
+/// What every request of a schema counts in, at hand.
+pub(super) struct Dispatched {
+    count: Counter,
+    waited: Histogram,
+}
+
+impl Dispatched {
+    pub(super) fn record(&self, waited: Duration) {
+        self.count.inc();
+        self.waited.observe(waited.as_secs_f64());
+    }
 }
 
 fn histogram() -> Histogram {
@@ -75,16 +85,15 @@ impl Default for Metrics {
                 "Requests that wait in the queues of a priority level",
                 Family::default(),
             ),
-            of_level: Mutex::default(),
         }
     }
 }
 
 impl Metrics {
-    pub(super) fn dispatch(&self, schema: &str, level: &str, waited: Duration) {
+    pub(super) fn of_schema(&self, schema: &str, level: &str) -> Dispatched {
         let labels = SchemaLabels { flow_schema: schema.to_owned(), priority_level: level.to_owned() };
-        self.dispatched.get_or_create(&labels).inc();
-        self.waited.get_or_create(&labels).observe(waited.as_secs_f64());
+        let count = self.dispatched.get_or_create(&labels).clone();
+        Dispatched { count, waited: self.waited.get_or_create(&labels).clone() }
     }
 
     pub(super) fn reject(&self, schema: &str, level: &str, reason: &'static str) {
@@ -94,19 +103,11 @@ impl Metrics {
 
     /// Of each level: name, its seats, seats in use, requests waiting.
     pub(super) fn levels<'a>(&self, report: impl Iterator<Item = (&'a str, u32, u32, usize)>) {
-        let mut of_level = self.of_level.lock();
         for (name, nominal, used, waiting) in report {
-            if !of_level.contains_key(name) {
-                let labels = LevelLabels { priority_level: name.to_owned() };
-                let gauges = [&self.nominal, &self.executing, &self.waiting];
-                of_level.insert(name.to_owned(), gauges.map(|family| family.get_or_create(&labels).clone()));
-            }
-            if let Some(gauges) = of_level.get(name) {
-                let values = [i64::from(nominal), i64::from(used), waiting as i64];
-                for (gauge, value) in gauges.iter().zip(values) {
-                    gauge.set(value);
-                }
-            }
+            let labels = LevelLabels { priority_level: name.to_owned() };
+            self.nominal.get_or_create(&labels).set(i64::from(nominal));
+            self.executing.get_or_create(&labels).set(i64::from(used));
+            self.waiting.get_or_create(&labels).set(waiting as i64);
         }
     }
 }

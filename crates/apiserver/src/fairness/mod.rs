@@ -22,7 +22,7 @@ use crate::{
     request_info::RequestInfo,
     user::{MASTERS, UserInfo},
 };
-use metrics::Metrics;
+use metrics::{Dispatched, Metrics};
 use seats::{Arrival, Seats, Ticket};
 
 /// No request waits longer for its seats (a quarter of the usual deadline, as upstream).
@@ -81,8 +81,14 @@ impl Default for Config {
     }
 }
 
+/// A schema, and what its requests count in.
+struct Route {
+    schema: FlowSchema,
+    dispatched: Dispatched,
+}
+
 struct State {
-    schemas: Arc<[FlowSchema]>,
+    routes: Arc<[Route]>,
     seats: Seats,
     waiting: BTreeMap<Ticket, oneshot::Sender<()>>,
     next: Ticket,
@@ -138,7 +144,7 @@ impl Drop for Place<'_> {
 impl Fairness {
     /// `seats` is how many requests of a seat each run at once.
     pub fn new(seats: u32) -> Arc<Fairness> {
-        let state = State { schemas: [].into(), seats: Seats::new(seats), waiting: BTreeMap::new(), next: 0 };
+        let state = State { routes: [].into(), seats: Seats::new(seats), waiting: BTreeMap::new(), next: 0 };
         let gate = Fairness { state: Mutex::new(state), metrics: Metrics::default() };
         gate.configure(Config::default());
         Arc::new(gate)
@@ -157,10 +163,18 @@ impl Fairness {
         // A schema whose level is not there matches nothing.
         schemas.retain(|schema| levels.contains_key(&schema.level));
         schemas.sort_by(|a, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
+        let route = |schema: FlowSchema| {
+            let dispatched = self.metrics.of_schema(&schema.name, &schema.level);
+            Route { schema, dispatched }
+        };
         let mut state = self.state.lock();
-        state.schemas = schemas.into();
+        state.routes = schemas.into_iter().map(route).collect();
         state.seats.configure(levels);
-        self.metrics.levels(state.seats.report());
+    }
+
+    /// Brings the gauges of the levels up to date.
+    pub fn report(&self) {
+        self.metrics.levels(self.state.lock().seats.report());
     }
 
     /// Waits for the request's turn.
@@ -168,8 +182,8 @@ impl Fairness {
     /// # Errors
     /// 429 when its level has no room, or the wait was too long.
     pub async fn admit(self: &Arc<Self>, info: &RequestInfo, user: &UserInfo, width: u32) -> Result<Admission> {
-        let schemas = Arc::clone(&self.state.lock().schemas);
-        let Some(schema) = schemas.iter().find(|schema| schema.matches(info, user)) else {
+        let routes = Arc::clone(&self.state.lock().routes);
+        let Some(Route { schema, dispatched }) = routes.iter().find(|route| route.schema.matches(info, user)) else {
             return Err(too_many());
         };
         let flow = hash(&schema.name, schema.flow(info, user));
@@ -184,7 +198,6 @@ impl Fairness {
                 state.waiting.insert(ticket, seated);
             }
             let uid = state.seats.level(&schema.level).map(|level| level.uid.clone()).unwrap_or_default();
-            self.metrics.levels(state.seats.report());
             (arrival, ticket, ended, uid)
         };
         match arrival {
@@ -202,22 +215,20 @@ impl Fairness {
                 }
             }
         }
-        self.metrics.dispatch(&schema.name, &schema.level, began.elapsed());
+        dispatched.record(began.elapsed());
         let (level, schema_uid) = (schema.level.clone(), schema.uid.clone());
         Ok(Admission { gate: Arc::clone(self), level, width, schema_uid, level_uid })
     }
 
     fn finish(&self, level: &str, width: u32) {
         let mut state = self.state.lock();
-        let mut started = state.seats.finish(level, width);
-        while let Some(ticket) = started.pop() {
+        for ticket in state.seats.finish(level, width) {
             let seated = state.waiting.remove(&ticket);
             // One that has just gone notices by itself that it was given seats, and returns them.
             if let Some(seated) = seated {
                 let _gone = seated.send(());
             }
         }
-        self.metrics.levels(state.seats.report());
     }
 }
 

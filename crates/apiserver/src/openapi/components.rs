@@ -92,7 +92,7 @@ impl Components {
         }
         let mut properties = Map::new();
         let mut required = Vec::new();
-        for field in of.flat_fields() {
+        for field in of.flat() {
             properties.insert(field.name.to_string(), self.field(of, field));
             if field.required {
                 required.push(field.name.to_string());

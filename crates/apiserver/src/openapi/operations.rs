@@ -251,7 +251,7 @@ impl Writer<'_> {
     /// The fields of the options of a connection, as parameters of its query.
     fn connection(&self) -> Vec<Value> {
         let Some(Shape::Table(Type::Struct(options))) = &self.resource.schema else { return Vec::new() };
-        let fields = options.flat_fields().into_iter().filter(|f| f.number > 0);
+        let fields = options.flat().iter().filter(|f| f.number > 0);
         let parameter = |f: &Field| parameters::parameter(self.style, "query", &f.name, parameters::type_of(&f.ty));
         fields.map(parameter).collect()
     }

@@ -24,9 +24,11 @@ impl Registry {
         let mut draws = if generated { DRAWS } else { 1 };
         loop {
             draws -= 1;
-            let result = self.create_once(resource, namespace, object.clone(), writer).await;
-            match result {
-                Err(e) if e.reason == "AlreadyExists" && draws > 0 => {}
+            if draws == 0 {
+                return self.create_once(resource, namespace, object, writer).await;
+            }
+            match self.create_once(resource, namespace, object.clone(), writer).await {
+                Err(e) if e.reason == "AlreadyExists" => {}
                 other => return other,
             }
         }
@@ -77,12 +79,14 @@ impl Registry {
         api_types::schema::normalize(&mut object, &resource.format.schema);
         self.admission.validate(&attributes, &object).await?;
         stored.behaviour.begin_create(&mut object, writer.dry_run).await?;
-        let result = self.store_new(resource, stored, &object, writer).await;
+        let result = self.store_new(resource, stored, &mut object, writer).await;
         if result.is_err() && !writer.dry_run {
             stored.behaviour.release(&object).await;
         }
-        let revision = result?;
-        Ok(revision.map_or_else(|| object.clone(), |revision| with_revision(object.clone(), revision)))
+        Ok(match result? {
+            Some(revision) => with_revision(object, revision),
+            None => object,
+        })
     }
 
     /// Writes the object; `None` on dry runs.
@@ -90,16 +94,16 @@ impl Registry {
         &self,
         resource: &Resource,
         stored: &Stored,
-        object: &Value,
+        object: &mut Value,
         writer: &Writer,
     ) -> Result<Option<Revision>> {
-        let name = meta::name(object);
-        let key = stored.model.key(meta::namespace(object), name);
-        let taken = || Error::already_exists(&resource.group, &resource.plural, name);
+        let name = meta::name(object).to_owned();
+        let key = stored.model.key(meta::namespace(object), &name);
+        let taken = || Error::already_exists(&resource.group, &resource.plural, &name);
         if writer.dry_run {
             return if self.read(&key).await?.is_some() { Err(taken()) } else { Ok(None) };
         }
-        let bytes = stored.model.to_stored(object.clone(), stored.version)?;
+        let bytes = stored.model.to_stored(object, stored.version)?;
         match self.store.put(&key, bytes, Revision(0), stored.behaviour.time_to_live()).await {
             Ok(revision) => Ok(Some(revision)),
             Err(StoreError::Conflict { .. }) => Err(taken()),

@@ -88,8 +88,8 @@ impl Registry {
             Plan::Remove(last) if options.dry_run => return Ok(Ok(Deleted { object: last, gone: true })),
             Plan::Mark(marked) if options.dry_run => return Ok(Ok(Deleted { object: marked, gone: false })),
             Plan::Remove(last) => (true, (last, self.store.delete(&kv.key, kv.mod_revision).await)),
-            Plan::Mark(marked) => {
-                let bytes = stored.model.to_stored(marked.clone(), stored.version)?;
+            Plan::Mark(mut marked) => {
+                let bytes = stored.model.to_stored(&mut marked, stored.version)?;
                 let ttl = stored.behaviour.time_to_live();
                 (false, (marked, self.store.put(&kv.key, bytes, kv.mod_revision, ttl).await))
             }

@@ -54,15 +54,14 @@ impl<'a> Manager<'a> {
 
 /// When a write changed nothing that anybody owns, the entries keep their times, so that the object stays the same bytes.
 pub(super) fn keep_times_of_unchanged(new: &mut Value, old: &Value) {
-    let untimed = |object: &Value| -> Vec<Value> {
-        let entries = meta::get(object, "managedFields").and_then(Value::as_array);
-        let mut entries = entries.cloned().unwrap_or_default();
-        for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
-            entry.remove("time");
-        }
-        entries
-    };
-    if untimed(new) == untimed(old) {
+    let entries = |object| meta::get(object, "managedFields").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let (ours, theirs) = (entries(new), entries(old));
+    if ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| same_but_for_time(a, b)) {
         meta::copy(new, old, "managedFields");
     }
+}
+
+fn same_but_for_time(a: &Value, b: &Value) -> bool {
+    let untimed = |entry| Value::as_object(entry).into_iter().flatten().filter(|(name, _)| *name != "time");
+    untimed(a).eq(untimed(b))
 }

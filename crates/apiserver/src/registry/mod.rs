@@ -91,10 +91,10 @@ impl Registry {
     }
 
     /// An object as far as the cache knows it: for admission and other checks that tolerate a moment's delay.
-    pub fn cached(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Option<Value>> {
+    pub fn cached(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Option<Arc<Value>>> {
         let stored = resource.stored()?;
         let key = if stored.model.namespaced { format!("{namespace}/{name}") } else { name.to_owned() };
-        stored.cache.get(&key).0.map(|entry| entry.value(stored.version)).transpose()
+        stored.cache.get(&key).0.map(|entry| entry.kept_value(stored.version)).transpose()
     }
 
     async fn read(&self, key: &str) -> Result<Option<KeyValue>> {

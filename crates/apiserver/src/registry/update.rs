@@ -155,10 +155,10 @@ impl Registry {
         old: &Value,
         writer: &Writer,
     ) -> Result<Attempt> {
-        meta::copy(&mut new, old, "resourceVersion");
         super::fields::keep_times_of_unchanged(&mut new, old);
-        let bytes = stored.model.to_stored(new.clone(), stored.version)?;
+        let bytes = stored.model.to_stored(&mut new, stored.version)?;
         if bytes == kv.value || writer.dry_run {
+            meta::copy(&mut new, old, "resourceVersion");
             return Ok(Attempt::Done(new));
         }
         match self.store.put(&kv.key, bytes, kv.mod_revision, stored.behaviour.time_to_live()).await {

@@ -3,7 +3,7 @@
 //! Events come from the cache as shared bytes; this file decides what each watch sees of them (selectors turn changes into
 //! additions and removals), and frames them. A watch ends at its timeout, when it lags, or with an ERROR event.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -11,7 +11,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{object_namespace, read::CATCH_UP};
 use crate::{
@@ -34,6 +35,8 @@ const BOOKMARKS: Duration = Duration::from_secs(60);
 const LIFETIME: u64 = 1800;
 /// Frames are joined up to this size before they are handed to the connection.
 const CHUNK: usize = 64 * 1024;
+/// A watch that was just written to waits this long for more to go along: a lone event goes out at once, many go out together.
+const SPACING: Duration = Duration::from_millis(5);
 
 pub(super) async fn watch(call: Call) -> Result<Response<Body>> {
     let accepted = respond::negotiate(call.request.headers(), &call.query, true)?;
@@ -104,11 +107,14 @@ struct Stream {
     /// The bookmark that ends the initial events, at this revision.
     initial_end: Option<u64>,
     bookmarks: bool,
-    next_bookmark: Instant,
     deadline: Instant,
+    /// Goes off at the next bookmark or the deadline. Kept, as making a timer for each event costs more than the event.
+    timer: Pin<Box<Sleep>>,
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// When live events may go out again.
+    not_before: Instant,
     /// Written before anything else.
     pending: BytesMut,
-    shutdown: tokio_util::sync::CancellationToken,
 }
 
 impl Stream {
@@ -121,6 +127,7 @@ impl Stream {
     ) -> Stream {
         let now = Instant::now();
         let wants_end = options.send_initial_events == Some(true) && options.allow_bookmarks;
+        let deadline = now + lifetime;
         Stream {
             encoder,
             initial: subscription.initial.into(),
@@ -129,10 +136,11 @@ impl Stream {
             core: Arc::clone(&call.core),
             initial_end: wants_end.then_some(subscription.revision),
             bookmarks: options.allow_bookmarks,
-            next_bookmark: now + BOOKMARKS,
-            deadline: now + lifetime,
+            deadline,
+            timer: Box::pin(sleep_until(deadline.min(now + BOOKMARKS))),
+            stopping: Box::pin(call.core.health.stopping().cancelled_owned()),
+            not_before: now,
             pending: BytesMut::new(),
-            shutdown: call.core.health.stopping(),
         }
     }
 
@@ -159,18 +167,41 @@ impl Stream {
     /// The next bytes; `None` ends the response.
     async fn next_chunk(&mut self) -> Option<Bytes> {
         loop {
+            let live = self.initial.is_empty() && self.initial_end.is_none();
             self.fill();
-            if !self.pending.is_empty() {
-                return Some(self.pending.split().freeze());
+            if self.pending.is_empty() {
+                self.wait().await?;
+                continue;
             }
-            let events = self.events.as_mut()?;
-            tokio::select! {
-                event = events.recv() => self.backlog.push_back(event?),
-                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => self.bookmark(),
-                () = tokio::time::sleep_until(self.deadline) => return None,
-                () = self.shutdown.cancelled() => return None,
+            if live && self.pending.len() < CHUNK && Instant::now() < self.not_before {
+                sleep_until(self.not_before).await;
+                self.fill();
             }
+            if live {
+                self.not_before = Instant::now() + SPACING;
+            }
+            return Some(self.pending.split().freeze());
         }
+    }
+
+    /// Waits for something to write; `None` when the watch is over.
+    async fn wait(&mut self) -> Option<()> {
+        let events = self.events.as_mut()?;
+        tokio::select! {
+            event = events.recv() => self.backlog.push_back(event?),
+            () = &mut self.timer => {
+                let now = Instant::now();
+                if now >= self.deadline {
+                    return None;
+                }
+                self.timer.as_mut().reset(self.deadline.min(now + BOOKMARKS));
+                if self.bookmarks {
+                    self.bookmark();
+                }
+            }
+            () = &mut self.stopping => return None,
+        }
+        Some(())
     }
 
     /// Writes what is at hand into `pending`.
@@ -196,7 +227,6 @@ impl Stream {
 
     /// The revision is read first: everything up to it is then in the queue, and goes out before the bookmark.
     fn bookmark(&mut self) {
-        self.next_bookmark = Instant::now() + BOOKMARKS;
         let revision = self.core.registry.hub.revision();
         while let Some(event) = self.events.as_mut().and_then(|e| e.try_recv().ok()) {
             if let Err(e) = self.encoder.event(&event, &mut self.pending) {

@@ -1,5 +1,7 @@
 //! DefaultStorageClass and DefaultIngressClass: what names no class gets the one that is marked as default.
 
+use std::sync::Arc;
+
 use apiserver::{
     admission::{Attributes, Operation, Plugin},
     error::Result,
@@ -49,9 +51,9 @@ impl DefaultClass {
     }
 
     /// Of several defaults the newest, of several as new the first by name.
-    fn default(&self) -> Result<Option<Value>> {
-        let marked = |class: &Value| annotation(class, self.mark) == Some("true");
-        let mut classes: Vec<Value> = self.core.list(self.classes.0, self.classes.1, "")?;
+    fn default(&self) -> Result<Option<Arc<Value>>> {
+        let marked = |class: &Arc<Value>| annotation(class, self.mark) == Some("true");
+        let mut classes = self.core.list(self.classes.0, self.classes.1, "")?;
         classes.retain(marked);
         classes.sort_by(|a, b| {
             let created = |v: &Value| meta::text(v, "creationTimestamp").to_owned();

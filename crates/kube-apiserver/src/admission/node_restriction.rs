@@ -103,8 +103,8 @@ impl NodeRestriction {
 
     /// Whether the pod runs on the node.
     async fn bound(&self, node: &str, attributes: &Attributes<'_>, name: &str, why: &str) -> Result<()> {
-        let pod = self.0.find("", "pods", attributes.namespace, name).await?;
-        let pod = pod.ok_or_else(|| Error::not_found("", "pods", name))?;
+        let pods = self.0.resource("", "pods")?;
+        let pod = self.0.core()?.registry.get_value(&pods, attributes.namespace, name).await?;
         if node_of(&pod) == node { Ok(()) } else { Err(attributes.forbidden(why)) }
     }
 

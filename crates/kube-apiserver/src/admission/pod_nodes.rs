@@ -1,7 +1,7 @@
 //! What pods have to do with their nodes: PodNodeSelector, PodTolerationRestriction, PodTopologyLabels,
 //! NodeDeclaredFeatureValidator and PodResizeValidator.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use api_types::k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::api::resource::Quantity};
 use apiserver::{
@@ -20,7 +20,7 @@ fn is_new_pod(attributes: &Attributes<'_>) -> bool {
     attributes.is("", "pods") && attributes.operation == Operation::Create
 }
 
-async fn namespace_of(cell: &CoreCell, attributes: &Attributes<'_>) -> Result<Value> {
+async fn namespace_of(cell: &CoreCell, attributes: &Attributes<'_>) -> Result<Arc<Value>> {
     let name = attributes.namespace;
     cell.find("", "namespaces", "", name).await?.ok_or_else(|| Error::not_found("", "namespaces", name))
 }
@@ -216,7 +216,7 @@ fn is_resize(attributes: &Attributes<'_>) -> bool {
 }
 
 /// The node of a pod whose spec changes; none while it has no node, or when nothing changes.
-fn node_of_changed(cell: &CoreCell, attributes: &Attributes<'_>, pod: &Value) -> Result<Option<Value>> {
+fn node_of_changed(cell: &CoreCell, attributes: &Attributes<'_>, pod: &Value) -> Result<Option<Arc<Value>>> {
     let name = meta::path_text(pod, "spec.nodeName");
     let unchanged = attributes.old.is_some_and(|old| meta::generation(old) == meta::generation(pod));
     if name.is_empty() || unchanged {

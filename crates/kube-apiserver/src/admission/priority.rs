@@ -1,5 +1,7 @@
 //! Priority: the number and preemption policy behind a pod's priority class.
 
+use std::sync::Arc;
+
 use apiserver::{
     admission::{Attributes, Operation, Plugin},
     error::Result,
@@ -87,7 +89,7 @@ impl Plugin for Priority {
 }
 
 impl Priority {
-    async fn class(&self, attributes: &Attributes<'_>, name: &str) -> Result<Value> {
+    async fn class(&self, attributes: &Attributes<'_>, name: &str) -> Result<Arc<Value>> {
         let found = self.0.find(CLASSES.0, CLASSES.1, "", name).await?;
         found.ok_or_else(|| {
             let why = format!("no PriorityClass with name {name} was found");
@@ -96,7 +98,7 @@ impl Priority {
     }
 
     /// The class of pods that name none; of several the lowest.
-    fn default_class(&self) -> Result<Option<Value>> {
+    fn default_class(&self) -> Result<Option<Arc<Value>>> {
         let classes = self.0.list(CLASSES.0, CLASSES.1, "")?.into_iter();
         let defaults = classes.filter(|c| c.get("globalDefault").and_then(Value::as_bool) == Some(true));
         Ok(defaults.min_by_key(|c| c.get("value").and_then(Value::as_i64)))

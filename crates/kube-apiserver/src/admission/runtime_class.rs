@@ -1,5 +1,7 @@
 //! RuntimeClass: the overhead and the nodes of a pod's runtime.
 
+use std::sync::Arc;
+
 use apiserver::{
     admission::{Attributes, Operation, Plugin},
     error::Result,
@@ -13,7 +15,7 @@ use crate::cell::CoreCell;
 pub(super) struct RuntimeClass(pub(super) CoreCell);
 
 impl RuntimeClass {
-    async fn class_of(&self, attributes: &Attributes<'_>, pod: &Value) -> Result<Option<Value>> {
+    async fn class_of(&self, attributes: &Attributes<'_>, pod: &Value) -> Result<Option<Arc<Value>>> {
         let name = meta::path_text(pod, "spec.runtimeClassName");
         if name.is_empty() {
             return Ok(None);

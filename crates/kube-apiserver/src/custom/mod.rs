@@ -156,7 +156,7 @@ impl Definer {
         }
         let now = api_types::time::format(&component_base::clock::now());
         let status = status::wanted(&definition, &self.all()?, &now);
-        let mut accepted = definition.clone();
+        let mut accepted = Value::clone(&definition);
         accepted["status"] = status.clone();
         // Served first: who sees that the definition is established can use it.
         if status::is_true(&status, "Established") {

@@ -57,13 +57,15 @@ pub(super) fn served(definition: &Value) -> Result<Served> {
         .position(|v| v["storage"] == true)
         .ok_or_else(|| Error::internal("definition without a storage version"))?;
     let webhook = spec["conversion"]["strategy"] == "Webhook";
+    let fields = selectable(&all);
     let model = Arc::new(StorageModel {
         prefix: prefix(definition),
         namespaced,
         formats,
         storage_format,
         convert: if webhook { by_webhook } else { by_name },
-        fields: selectable(&all),
+        selected: StorageModel::projection(&fields),
+        fields,
         unknown_field,
     });
     let cache = Arc::new(ResourceCache::new(Arc::clone(&model)));

@@ -87,7 +87,7 @@ impl Eviction {
     }
 
     /// The budgets whose selector takes in the pod.
-    fn budgets_of(&self, pod: &Value) -> Result<Vec<Value>> {
+    fn budgets_of(&self, pod: &Value) -> Result<Vec<Arc<Value>>> {
         let labels = meta::get(pod, "labels").and_then(Value::as_object);
         let mut found = Vec::new();
         for budget in self.0.list(POLICY, BUDGETS, meta::namespace(pod))? {

@@ -67,7 +67,7 @@ impl<'a> Request<'a> {
             let found = cell.find("", "namespaces", "", attributes.namespace).await?;
             let found = found.ok_or_else(|| Error::not_found("", "namespaces", attributes.namespace))?;
             let labels = found["metadata"]["labels"].clone();
-            (visible_namespace(found), Some(labels))
+            (visible_namespace(Value::clone(&found)), Some(labels))
         };
         Ok(Request { cell, attributes, versions, namespace_labels, namespace })
     }

@@ -49,7 +49,7 @@ fn find(
     let core = cell.core().map_err(|e| e.message)?;
     if !reference.name.is_empty() {
         let found = core.registry.cached(resource, namespace, &reference.name).map_err(|e| e.message)?;
-        return Ok(found.into_iter().collect());
+        return Ok(found.as_deref().cloned().into_iter().collect());
     }
     let selector = reference.selector.as_ref().map_err(Clone::clone)?;
     let stored = resource.stored().map_err(|e| e.message)?;

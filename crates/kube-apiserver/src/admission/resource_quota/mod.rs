@@ -5,6 +5,8 @@
 
 mod usage;
 
+use std::sync::Arc;
+
 use api_semantics::Part;
 use api_types::Quantity;
 use apiserver::{
@@ -78,7 +80,7 @@ impl Plugin for ResourceQuota {
 
 impl ResourceQuota {
     /// What is limited by configuration has to be covered by a quota.
-    fn check_limited(&self, attributes: &Attributes<'_>, object: &Value, quotas: &[Value]) -> Result<()> {
+    fn check_limited(&self, attributes: &Attributes<'_>, object: &Value, quotas: &[Arc<Value>]) -> Result<()> {
         let resource = attributes.resource;
         let here = self.limited.iter().filter(|l| l.api_group == resource.group && l.resource == resource.plural);
         let parts: Vec<&String> = here.flat_map(|l| &l.match_contains).collect();

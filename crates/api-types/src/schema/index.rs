@@ -1,0 +1,84 @@
+//! What walks over a struct look up again and again, worked out once: its fields by name and by number, inlined ones flattened, and what
+//! is printed though it is absent.
+
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use super::{Field, Struct, Type, normalize::zero_of_field};
+
+/// A struct's index, once somebody looked.
+#[derive(Clone, Debug, Default)]
+pub struct LazyIndex(OnceLock<Index>);
+
+/// See the module.
+#[derive(Clone, Debug)]
+struct Index {
+    /// All fields in JSON order, where inlined structs make them others than the struct's own.
+    flat: Option<Vec<Field>>,
+    /// Positions in the flat fields by name.
+    by_name: Vec<u16>,
+    /// Positions in the struct's own fields by protobuf number; those without one are left out.
+    by_number: Vec<u16>,
+    /// Positions in the flat fields of what is printed when it is absent, and how.
+    printed: Vec<(u16, Value)>,
+}
+
+impl Index {
+    fn new(of: &Struct) -> Index {
+        let inlines = |field: &Field| field.inline.is_some() && matches!(field.ty, Type::Struct(_));
+        let flat = of.fields.iter().any(inlines).then(|| of.flat_fields().into_iter().cloned().collect::<Vec<_>>());
+        let fields = flat.as_deref().unwrap_or(&of.fields);
+        let mut by_name: Vec<u16> = (0..fields.len() as u16).collect();
+        by_name.sort_by(|a, b| fields[usize::from(*a)].name.cmp(&fields[usize::from(*b)].name));
+        let mut by_number: Vec<u16> =
+            (0..of.fields.len() as u16).filter(|at| of.fields[usize::from(*at)].number > 0).collect();
+        by_number.sort_by_key(|at| of.fields[usize::from(*at)].number);
+        let printed = if of.typed {
+            (0..).zip(fields).filter_map(|(at, field)| Some((at, zero_of_field(field)?))).collect()
+        } else {
+            Vec::new()
+        };
+        Index { flat, by_name, by_number, printed }
+    }
+}
+
+impl Struct {
+    fn index(&self) -> &Index {
+        self.index.0.get_or_init(|| Index::new(self))
+    }
+
+    /// All fields in JSON order, those of inlined structs in their place.
+    pub fn flat(&self) -> &[Field] {
+        self.index().flat.as_deref().unwrap_or(&self.fields)
+    }
+
+    /// Where in [`Struct::flat`] the field of this JSON name is.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        let (index, flat) = (self.index(), self.flat());
+        let at = index.by_name.binary_search_by(|at| (*flat[usize::from(*at)].name).cmp(name)).ok()?;
+        Some(index.by_name[at].into())
+    }
+
+    /// The field of this JSON name, also those of inlined structs.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.position(name).map(|at| &self.flat()[at])
+    }
+
+    /// The struct's own field of this protobuf number.
+    pub fn numbered(&self, number: u32) -> Option<&Field> {
+        let by_number = &self.index().by_number;
+        let at = by_number.binary_search_by_key(&number, |at| self.fields[usize::from(*at)].number).ok()?;
+        Some(&self.fields[usize::from(by_number[at])])
+    }
+
+    /// The struct's own fields in the order of their numbers.
+    pub fn by_number(&self) -> impl Iterator<Item = &Field> {
+        self.index().by_number.iter().map(|at| &self.fields[usize::from(*at)])
+    }
+
+    /// What is printed when it is absent: where in [`Struct::flat`], and as what.
+    pub fn printed(&self) -> impl Iterator<Item = (usize, &Value)> {
+        self.index().printed.iter().map(|(at, zero)| (usize::from(*at), zero))
+    }
+}
