@@ -467,6 +467,17 @@ mod tests {
     }
 
     #[test]
+    fn repeats_are_found_among_few_and_many_members() {
+        for count in [3, FEW + 10] {
+            let unknown: Vec<String> = (0..count).map(|n| format!("\"x{n}\":0")).collect();
+            let text = format!("{{\"spec\":{{\"hostIPC\":true,{},\"hostIPC\":true}}}}", unknown.join(","));
+            let errors = pod(&text).expect("decodes").strict_errors;
+            assert_eq!(errors.len(), count + 1);
+            assert_eq!(errors[count], "duplicate field \"spec.hostIPC\"");
+        }
+    }
+
+    #[test]
     fn wrong_types_read_as_in_go() {
         assert_eq!(
             error(r#"{"spec":{"hostNetwork":"x"}}"#),

@@ -25,4 +25,33 @@ mod tests {
         let again = decode_message(&encode_message(&pod, &schema), &schema).expect("decodes");
         assert_eq!(again["metadata"], pod["metadata"]);
     }
+
+    #[test]
+    fn some_fields_read_as_they_do_with_all_others() {
+        let schema = crate::schema::lookup("", "v1", "Pod").expect("Pod");
+        let crate::schema::Type::Struct(of) = &schema else { panic!("no struct") };
+        let pod = json!({
+            "metadata": {"name": "p", "namespace": "n", "labels": {"a": "b", "c": ""}, "annotations": {"x": "y"}},
+            "spec": {"nodeName": "node", "restartPolicy": "Never", "containers": [{"name": "c", "resources": {}}]},
+            "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
+        });
+        let message = encode_message(&pod, &schema);
+        let wanted = Projection::of([
+            "metadata.name",
+            "metadata.labels",
+            "spec.nodeName",
+            "status.podIPs",
+            "spec.none",
+            "none.at",
+        ]);
+        assert_eq!(
+            decode_fields(&message, of, &wanted).expect("decodes"),
+            json!({
+                "metadata": {"name": "p", "labels": {"a": "b", "c": ""}},
+                "spec": {"nodeName": "node"},
+                "status": {"podIPs": [{"ip": "10.0.0.1"}]},
+            })
+        );
+        assert!(decode_fields(&message[..message.len() - 1], of, &wanted).is_err(), "torn bytes are told");
+    }
 }
