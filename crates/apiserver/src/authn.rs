@@ -5,11 +5,9 @@ use http::request::Parts;
 
 use crate::user::UserInfo;
 
-/// The certificates that the client presented in the TLS handshake, leaf first, DER. The handshake proves possession of
-/// the key but does not verify the chain: that is the authenticator's part, so that a bad certificate answers 401
-/// instead of breaking the connection. In the request's extensions; absent when the client sent none.
-#[derive(Clone, Debug)]
-pub struct PeerCertificates(pub std::sync::Arc<Vec<Vec<u8>>>);
+/// The certificates that the client presented in the TLS handshake. The handshake proves possession of the key but does not verify the
+/// chain: that is the authenticator's part. In the request's extensions; absent when the client sent none.
+pub use component_base::tls::PeerCertificates;
 
 /// The address of the client, in the request's extensions (absent on in-memory connections).
 #[derive(Clone, Copy, Debug)]

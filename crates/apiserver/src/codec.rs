@@ -58,7 +58,12 @@ pub fn encode_stored(format: &Format, value: &Value) -> Result<Bytes> {
     }
     let mut out = Vec::with_capacity(1024);
     protobuf::encode_object(value, &format.schema, &mut out);
-    Ok(out.into())
+    Ok(exactly(out))
+}
+
+/// Bytes that are kept for long, without the room that the buffer had left.
+fn exactly(buffer: Vec<u8>) -> Bytes {
+    buffer.into_boxed_slice().into()
 }
 
 /// Reads a request body; answers the value and what a strict reader would refuse.
@@ -202,7 +207,7 @@ pub fn encode_bare(format: &Format, codec: Codec, value: &Value) -> Result<Bytes
         }
         Codec::Protobuf => out = protobuf::encode_message(value, &format.schema),
     }
-    Ok(out.into())
+    Ok(exactly(out))
 }
 
 /// Bare bytes as a whole answer.

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::{
-    authn::{PeerAddress, PeerCertificates, TrustedIdentity},
+    authn::{PeerAddress, TrustedIdentity},
     chain::Server,
     server::{Body, BoxError},
     user::UserInfo,
@@ -69,10 +69,6 @@ impl component_base::serving::Handler for Local {
     fn handle(&self, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send + '_>> {
         let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         let extensions = request.extensions_mut();
-        if let Some(peer) = extensions.remove::<component_base::tls::PeerCertificates>() {
-            let chain = peer.0.iter().map(|certificate| certificate.to_vec()).collect();
-            extensions.insert(PeerCertificates(Arc::new(chain)));
-        }
         if let Some(address) = extensions.get::<std::net::SocketAddr>().copied() {
             extensions.insert(PeerAddress(address));
         }

@@ -1,14 +1,14 @@
 //! A daemon's own port: HTTPS whose callers are authenticated by client certificate or TokenReview and authorized by
 //! SubjectAccessReview, and plain HTTP for health.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
@@ -25,6 +25,13 @@ mod secure_port;
 
 pub use guard::{Attributes, Guard, User};
 pub use secure_port::SecurePort;
+
+/// A client that has not ended the TLS handshake by then is gone or means harm.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The same for the head of a request (upstream's limit).
+const HEAD: Duration = Duration::from_secs(32);
+/// Requests at once on a connection of HTTP/2 (upstream's limit).
+const STREAMS: u32 = 100;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -65,7 +72,7 @@ pub async fn serve(
                 Ok(pair) => pair,
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
             },
@@ -75,8 +82,8 @@ pub async fn serve(
         connections.spawn(async move {
             match acceptor {
                 None => connection(stream, peer, None, handler, shutdown).await,
-                Some(acceptor) => match acceptor.accept(stream).await {
-                    Ok(stream) => {
+                Some(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => {
                         let certificates = stream
                             .get_ref()
                             .1
@@ -84,13 +91,14 @@ pub async fn serve(
                             .map(|c| PeerCertificates(c.iter().map(|c| c.clone().into_owned()).collect()));
                         connection(stream, peer, certificates, handler, shutdown).await;
                     }
-                    Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                    Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                    Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
                 },
             }
         });
     }
     connections.close();
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(5), connections.wait()).await;
+    let _ = tokio::time::timeout(Duration::from_secs(5), connections.wait()).await;
 }
 
 async fn connection<S>(
@@ -107,7 +115,9 @@ async fn connection<S>(
         let handler = handler.clone();
         async move { Ok::<_, Infallible>(handler.handle(request).await) }
     });
-    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

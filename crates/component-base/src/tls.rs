@@ -10,11 +10,16 @@ use std::{
 
 use parking_lot::Mutex;
 use rustls::{
-    RootCertStore, ServerConfig,
-    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    server::{
+        ClientHello, ResolvesServerCert, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
     sign::CertifiedKey,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -48,7 +53,8 @@ pub enum TlsError {
     SelfSigned(#[source] rcgen::Error),
 }
 
-/// The certificates that a client presented in the TLS handshake, leaf first; already verified against the client CA.
+/// The certificates that a client presented in the TLS handshake, leaf first. Whether they were verified is up to how the server is set
+/// up: against the client CA by [`server_config`], not at all by [`server_config_for_anyone`].
 #[derive(Clone, Debug)]
 pub struct PeerCertificates(pub Arc<[CertificateDer<'static>]>);
 
@@ -105,6 +111,63 @@ pub fn server_config(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Resul
     let mut config = builder.with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// The same, but for client certificates: they are asked for, and the client has to have their key. Whom they are signed by the server
+/// finds out for each request, so that a wrong one is answered (401) instead of breaking the connection, and CA files may change.
+pub fn server_config_for_anyone(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+    crate::kubeconfig::install_crypto_provider();
+    let resolver = Arc::new(Reloading::new(cert, key)?);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config =
+        ServerConfig::builder().with_client_cert_verifier(Arc::new(Anyone(provider))).with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Lets the client have any certificate whose key it has.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ClientCertVerifier for Anyone {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// Makes a self-signed pair `NAME.crt`, `NAME.key` in `dir` unless it is there, and returns the paths.

@@ -1,6 +1,6 @@
 //! Feeds priority and fairness with the `FlowSchema` and `PriorityLevelConfiguration` objects of the cluster.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use api_types::k8s_openapi::api::flowcontrol::v1::{
     FlowSchema as Schema, NonResourcePolicyRule, PolicyRulesWithSubjects, PriorityLevelConfiguration as Level,
@@ -9,53 +9,131 @@ use api_types::k8s_openapi::api::flowcontrol::v1::{
 use apiserver::fairness::{
     self, Config, Distinguisher, Fairness, FlowSchema, PathRule, PolicyRule, ResourceRule, Subject,
 };
-use kube::{Client, Resource, ResourceExt};
+use component_base::clock;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::auth::follow::{Change, Key, follow};
 
+/// Who writes the condition (upstream's name of a server of this version).
+const MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
+/// Between attempts to write conditions.
+const RETRY: Duration = Duration::from_secs(5);
+
 #[derive(Default)]
 struct Objects {
-    schemas: BTreeMap<Key, FlowSchema>,
+    schemas: BTreeMap<Key, Known>,
     levels: BTreeMap<Key, fairness::Level>,
+}
+
+/// A schema, and what its `Dangling` condition says: whether the level that it names is missing.
+struct Known {
+    schema: FlowSchema,
+    dangling: Option<bool>,
 }
 
 impl Objects {
     fn config(&self) -> Config {
         let levels = self.levels.iter().map(|((_, name), level)| (name.clone(), level.clone()));
-        Config { schemas: self.schemas.values().cloned().collect(), levels: levels.collect() }
+        Config { schemas: self.schemas.values().map(|known| known.schema.clone()).collect(), levels: levels.collect() }
+    }
+
+    /// The schemas whose condition is not true: name, level, and whether that is missing.
+    fn misjudged(&self) -> Vec<(String, String, bool)> {
+        let judge = |known: &Known| {
+            let missing = !self.levels.contains_key(&(String::new(), known.schema.level.clone()));
+            (known.dangling != Some(missing)).then(|| (known.schema.name.clone(), known.schema.level.clone(), missing))
+        };
+        self.schemas.values().filter_map(judge).collect()
     }
 }
 
 /// Keeps `gate` configured as the objects say.
 pub(crate) fn start(gate: &Arc<Fairness>, loopback: &Client, shutdown: &CancellationToken, tasks: &TaskTracker) {
     let objects = Arc::default();
-    let schemas = sink(gate, &objects, |objects| &mut objects.schemas, read_schema);
-    let levels = sink(gate, &objects, |objects| &mut objects.levels, read_level);
+    let changed = Arc::new(Notify::new());
+    let schemas = sink(gate, &objects, &changed, |objects| &mut objects.schemas, read_schema);
+    let levels = sink(gate, &objects, &changed, |objects| &mut objects.levels, read_level);
     tasks.spawn(follow(loopback.clone(), schemas, watch::Sender::new(false), shutdown.clone()));
-    tasks.spawn(follow(loopback.clone(), levels, watch::Sender::new(false), shutdown.clone()));
+    let synced = watch::Sender::new(false);
+    let all_levels = synced.subscribe();
+    tasks.spawn(follow(loopback.clone(), levels, synced, shutdown.clone()));
+    let judge = judge(loopback.clone(), objects, changed, all_levels);
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move { shutdown.run_until_cancelled(judge).await.unwrap_or_default() });
+}
+
+/// Keeps the conditions of the schemas true.
+async fn judge(client: Client, objects: Arc<Mutex<Objects>>, changed: Arc<Notify>, mut levels: watch::Receiver<bool>) {
+    if levels.wait_for(|synced| *synced).await.is_err() {
+        return;
+    }
+    let schemas: Api<Schema> = Api::all(client);
+    loop {
+        let mut failed = false;
+        let misjudged = objects.lock().misjudged();
+        for (name, level, missing) in misjudged {
+            let status = condition(&name, &level, missing);
+            let params = PatchParams::apply(MANAGER).force();
+            match schemas.patch_status(&name, &params, &Patch::Apply(status)).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => {
+                    tracing::warn!(schema = name, %error, "writing a condition failed");
+                    failed = true;
+                }
+            }
+        }
+        tokio::select! {
+            () = changed.notified() => {}
+            () = tokio::time::sleep(RETRY), if failed => {}
+        }
+    }
+}
+
+fn condition(schema: &str, level: &str, missing: bool) -> Value {
+    let (status, reason, rest) = match missing {
+        true => ("True", "NotFound", "but there is no such object"),
+        false => ("False", "Found", "and it exists"),
+    };
+    json!({
+        "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema", "metadata": {"name": schema},
+        "status": {"conditions": [{
+            "type": "Dangling", "status": status, "reason": reason, "lastTransitionTime": api_types::time::format(&clock::now()),
+            "message": format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?} {rest}"),
+        }]},
+    })
 }
 
 /// Takes the changes of one kind into its part of `objects`, and configures the gate anew.
 fn sink<K: Resource<DynamicType = ()>, V: 'static>(
     gate: &Arc<Fairness>,
     objects: &Arc<Mutex<Objects>>,
+    changed: &Arc<Notify>,
     part: fn(&mut Objects) -> &mut BTreeMap<Key, V>,
     read: fn(&K) -> V,
 ) -> impl FnMut(Change<K>) + use<K, V> {
-    let (gate, objects) = (Arc::clone(gate), Arc::clone(objects));
+    let (gate, objects, changed) = (Arc::clone(gate), Arc::clone(objects), Arc::clone(changed));
     move |change| {
         let mut objects = objects.lock();
         change.apply(part(&mut objects), |object| read(&object));
         gate.configure(objects.config());
+        changed.notify_one();
     }
 }
 
-fn read_schema(schema: &Schema) -> FlowSchema {
+fn read_schema(schema: &Schema) -> Known {
+    let conditions = schema.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let dangling = conditions.filter(|c| c.type_.as_deref() == Some("Dangling")).find_map(|c| c.status.as_deref());
+    let dangling = dangling.map(|status| status == "True");
     let spec = schema.spec.clone().unwrap_or_default();
-    FlowSchema {
+    let schema = FlowSchema {
         name: schema.name_any(),
         uid: schema.uid().unwrap_or_default(),
         level: spec.priority_level_configuration.name,
@@ -66,7 +144,8 @@ fn read_schema(schema: &Schema) -> FlowSchema {
             _ => None,
         }),
         rules: spec.rules.into_iter().flatten().map(read_rule).collect(),
-    }
+    };
+    Known { schema, dangling }
 }
 
 fn read_rule(rule: PolicyRulesWithSubjects) -> PolicyRule {

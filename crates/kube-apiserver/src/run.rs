@@ -206,5 +206,8 @@ fn tls(config: &Config) -> Result<rustls::ServerConfig> {
             component_base::tls::self_signed(&config.cert_dir, "apiserver", &hosts)?
         }
     };
-    Ok(component_base::tls::server_config(&cert, &key, config.client_ca.as_deref())?)
+    Ok(match config.auth.asks_for_certificates() {
+        true => component_base::tls::server_config_for_anyone(&cert, &key)?,
+        false => component_base::tls::server_config(&cert, &key, None)?,
+    })
 }

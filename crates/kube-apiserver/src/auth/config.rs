@@ -34,6 +34,13 @@ pub struct AuthConfig {
     pub modes: Vec<Mode>,
 }
 
+impl AuthConfig {
+    /// Whether some way of authentication is by client certificate.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        self.client_ca_file.is_some() || self.request_header.is_some()
+    }
+}
+
 impl Default for AuthConfig {
     fn default() -> Self {
         Self {

@@ -145,3 +145,25 @@ fn a_certificate_request_is_approved() {
         );
     });
 }
+
+#[test]
+fn a_flow_schema_says_whether_its_level_exists() {
+    const FLOW: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
+    on_cluster(&BOTH[..1], |session| async move {
+        let schema = json!({"metadata": {"name": "s"}, "spec": {"matchingPrecedence": 9000,
+            "priorityLevelConfiguration": {"name": "late"}}});
+        session.create(&format!("{FLOW}/flowschemas"), schema).await;
+        let dangling = |status: &'static str| {
+            move |schema: &Value| {
+                let conditions = schema["status"]["conditions"].as_array().into_iter().flatten();
+                conditions.filter(|c| c["type"] == "Dangling").any(|c| c["status"] == status)
+            }
+        };
+        session.wait_for(&format!("{FLOW}/flowschemas/s"), dangling("True")).await;
+        let level = json!({"metadata": {"name": "late"}, "spec": {"type": "Limited",
+            "limited": {"nominalConcurrencyShares": 2, "limitResponse": {"type": "Reject"}}}});
+        session.create(&format!("{FLOW}/prioritylevelconfigurations"), level).await;
+        session.wait_for(&format!("{FLOW}/flowschemas/s"), dangling("False")).await;
+        session.wait_for(&format!("{FLOW}/flowschemas/catch-all"), dangling("False")).await;
+    });
+}

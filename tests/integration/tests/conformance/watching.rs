@@ -1,5 +1,6 @@
 //! Watches and lists in pieces: what is seen, in which order, from where on.
 
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use crate::session::{BOTH, Session, on_cluster};
@@ -150,5 +151,26 @@ fn lists_come_in_chunks() {
             let wanted: Vec<String> = (0..40).map(|n| format!("template-{n:04}")).collect();
             assert_eq!(found, wanted, "in pieces of {limit}");
         }
+    });
+}
+
+#[test]
+fn a_lone_event_goes_out_at_once_and_many_go_together() {
+    on_cluster(&BOTH[..1], |session| async move {
+        let revision = session.get(&format!("{MAPS}?limit=1")).await.is(200);
+        let path = format!("{MAPS}?watch=true&labelSelector=watch%3Db&resourceVersion={}", version(&revision));
+        let response = session.send("GET", &path, ("application/json", ""), Vec::new()).await;
+        let mut body = response.into_body();
+        let mut events = Vec::new();
+        let began = tokio::time::Instant::now();
+        for number in 0..20 {
+            session.create(MAPS, labelled(&format!("burst-{number}"), "b")).await;
+        }
+        while events.iter().sum::<usize>() < 20 {
+            let frame = body.frame().await.unwrap().unwrap();
+            events.push(frame.data_ref().unwrap().iter().filter(|byte| **byte == b'\n').count());
+        }
+        assert!(events.len() <= 3, "{events:?}");
+        assert!(began.elapsed() < std::time::Duration::from_millis(100), "{:?}", began.elapsed());
     });
 }

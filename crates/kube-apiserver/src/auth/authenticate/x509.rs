@@ -1,6 +1,7 @@
 //! Client certificates: the common name is the user, the organizations are the groups.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -15,13 +16,26 @@ use component_base::{clock, tls};
 use http::request::Parts;
 use parking_lot::Mutex;
 use rustls::server::{WebPkiClientVerifier, danger::ClientCertVerifier};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::UnixTime;
 use sha2::{Digest, Sha256};
 
 /// A CA file, read again when it changes.
 pub(crate) struct CertificateVerifier {
     path: PathBuf,
     current: Mutex<Loaded>,
+    verified: Mutex<HashMap<Digest32, Verified>>,
+}
+
+/// For so long a certificate is not verified again: a signature costs as much as ten requests.
+const TRUSTED: Duration = Duration::from_secs(10);
+const MOST_VERIFIED: usize = 10_000;
+
+type Digest32 = [u8; 32];
+
+/// A leaf that was found good, by the CA that the verifier stands for.
+struct Verified {
+    until: jiff::Timestamp,
+    by: Arc<dyn ClientCertVerifier>,
 }
 
 struct Loaded {
@@ -33,7 +47,7 @@ struct Loaded {
 
 impl CertificateVerifier {
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        Ok(Self { path: path.to_owned(), current: Mutex::new(load(path)?) })
+        Ok(Self { path: path.to_owned(), current: Mutex::new(load(path)?), verified: Mutex::default() })
     }
 
     fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
@@ -47,17 +61,30 @@ impl CertificateVerifier {
         current.verifier.clone()
     }
 
-    /// The verified leaf of what the client presented; `None` if it presented nothing.
-    pub(crate) fn verify(&self, request: &Parts) -> Result<Option<tls::PeerCertificates>, AuthenticationError> {
-        let Some(PeerCertificates(chain)) = request.extensions.get() else { return Ok(None) };
-        let chain: Arc<[_]> = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
-        let Some((leaf, intermediates)) = chain.split_first() else { return Ok(None) };
-        let now = Duration::from_secs(clock::now().as_second().unsigned_abs());
-        self.verifier()
-            .verify_client_cert(leaf, intermediates, UnixTime::since_unix_epoch(now))
+    /// What the client presented, verified; `None` if it presented nothing.
+    pub(crate) fn verify(&self, request: &Parts) -> Result<Option<PeerCertificates>, AuthenticationError> {
+        let Some(presented) = request.extensions.get::<PeerCertificates>() else { return Ok(None) };
+        let Some((leaf, intermediates)) = presented.0.split_first() else { return Ok(None) };
+        let verifier = self.verifier();
+        let now = clock::now();
+        let key: Digest32 = Sha256::digest(leaf).into();
+        if self.verified.lock().get(&key).is_some_and(|known| known.until > now && Arc::ptr_eq(&known.by, &verifier)) {
+            return Ok(Some(presented.clone()));
+        }
+        verifier
+            .verify_client_cert(leaf, intermediates, UnixTime::since_unix_epoch(seconds(&now)))
             .map_err(|error| AuthenticationError(format!("client certificate: {error}")))?;
-        Ok(Some(tls::PeerCertificates(chain)))
+        let mut verified = self.verified.lock();
+        if verified.len() >= MOST_VERIFIED {
+            verified.clear();
+        }
+        verified.insert(key, Verified { until: now + TRUSTED, by: verifier });
+        Ok(Some(presented.clone()))
     }
+}
+
+fn seconds(at: &jiff::Timestamp) -> Duration {
+    Duration::from_secs(at.as_second().unsigned_abs())
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
@@ -80,7 +107,7 @@ impl Authenticator for ClientCertificates {
     async fn authenticate(&self, request: &Parts) -> Result<Option<UserInfo>, AuthenticationError> {
         let Some(chain) = self.0.verify(request)? else { return Ok(None) };
         let Some(subject) = chain.subject() else { return Ok(None) };
-        let digest = Sha256::digest(chain.0[0].as_ref());
+        let digest = Sha256::digest(&chain.0[0]);
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let credential = ("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("X509SHA256={hex}")]);
         Ok(Some(UserInfo {
@@ -114,7 +141,7 @@ mod tests {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let leaf = params.signed_by(&key, issuer).unwrap().der().to_vec();
         let mut parts = http::Request::new(()).into_parts().0;
-        parts.extensions.insert(PeerCertificates(Arc::new(vec![leaf])));
+        parts.extensions.insert(PeerCertificates([leaf.into()].into()));
         parts
     }
 
@@ -128,6 +155,13 @@ mod tests {
         let user = certificates.authenticate(&request(&issuer)).await.unwrap().unwrap();
         assert_eq!((&*user.name, &*user.groups), ("system:node:n1", &["system:nodes".to_owned()][..]));
         assert!(certificates.authenticate(&request(&stranger)).await.is_err());
+        let again = request(&issuer);
+        assert!(certificates.authenticate(&again).await.is_ok());
+        // A CA that is replaced counts no more, also for those that were found good a moment ago.
+        let (pem, _) = ca();
+        std::fs::write(&path, pem).unwrap();
+        std::fs::File::open(&path).unwrap().set_modified(SystemTime::now() + Duration::from_secs(5)).unwrap();
+        assert!(certificates.authenticate(&again).await.is_err());
         let nothing = http::Request::new(()).into_parts().0;
         assert_eq!(certificates.authenticate(&nothing).await.unwrap(), None);
     }
