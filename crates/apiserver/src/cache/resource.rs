@@ -123,8 +123,7 @@ impl ResourceCache {
             .collect();
         let mut state = self.state.lock();
         let progress = Arc::clone(&state.progress);
-        *state =
-            State { entries, window_start: revision, filled_at: revision, revision, progress, ..State::default() };
+        *state = State { entries, window_start: revision, filled_at: revision, revision, progress, ..State::default() };
     }
 
     /// Applies one event of the store's watch. There may be several of one revision: keys of one lease expire together.
