@@ -27,7 +27,7 @@ const OTHERS: [&str; 12] = [
 fn every_named_field_exists() {
     let mut known: BTreeSet<String> = OTHERS.iter().map(|s| (*s).to_owned()).collect();
     for of in api_types::schema::all() {
-        known.extend(of.flat_fields().iter().map(|f| f.name.to_string()));
+        known.extend(of.flat().iter().map(|f| f.name.to_string()));
     }
     let cursor = Regex::new(r#"\.(?:get|has|dig|str_of|bool_of)\(\s*"([A-Za-z0-9_.$-]+)"\s*\)"#).unwrap();
     let edit = Regex::new(r#"\b(?:set|set_zero|ensure|within|each|drop_key|text)\(\s*[a-z_&]+,\s*"([A-Za-z0-9_.-]+)""#)
