@@ -66,7 +66,7 @@ fn post(path: String, object: &Value) -> Call {
 /// A pod as a controller writes it, already on a node: 2 KB as it is stored, 3 KB of JSON, as large as those of upstream's measured baseline.
 pub(super) fn create(name: &str, n: usize) -> Call {
     let env: Vec<Value> =
-        (0..3).map(|i| json!({"name": format!("SETTING_{i}"), "value": format!("value of setting {i}")})).collect();
+        (0..2).map(|i| json!({"name": format!("SETTING_{i}"), "value": format!("value of setting {i}")})).collect();
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
@@ -78,12 +78,10 @@ pub(super) fn create(name: &str, n: usize) -> Call {
             "nodeName": format!("node-{}", n % NODES),
             "terminationGracePeriodSeconds": 0,
             "containers": [{
-                "name": "main", "image": "example.test/bench/server:1.2.3", "args": ["--port=8080", "--verbose"], "env": env,
+                "name": "main", "image": "example.test/bench/server:1.2.3", "env": env,
                 "ports": [{"name": "http", "containerPort": 8080}],
                 "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
-                "volumeMounts": [{"name": "config", "mountPath": "/etc/bench"}],
             }],
-            "volumes": [{"name": "config", "configMap": {"name": "bench"}}],
         },
     });
     post(PODS.into(), &pod)
