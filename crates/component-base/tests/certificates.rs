@@ -1,5 +1,7 @@
 //! Client certificates on a real connection.
 
+#![allow(clippy::unwrap_used, reason = "a failure anywhere in this file is the failure of a test")]
+
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
