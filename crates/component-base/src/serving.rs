@@ -28,8 +28,9 @@ pub use secure_port::SecurePort;
 
 /// A client that has not ended the TLS handshake by then is gone or means harm.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The same for the head of a request (upstream's limit).
-const HEAD: Duration = Duration::from_secs(32);
+/// The same for the head of a request, and for the pause before it: longer than clients keep connections that they don't use (90 s), so that
+/// they are the ones who close them.
+const HEAD: Duration = Duration::from_secs(120);
 /// Requests at once on a connection of HTTP/2 (upstream's limit).
 const STREAMS: u32 = 100;
 
