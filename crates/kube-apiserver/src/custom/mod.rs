@@ -147,16 +147,19 @@ impl Definer {
 
     /// Brings one definition's status and service in line with it; whether that is all for now.
     async fn reconcile(&mut self, name: &str) -> Result<bool> {
-        let Some(definition) = self.core.registry.cached(&self.definitions, "", name)? else {
+        // Definitions are large, so they are not kept decoded.
+        let stored = self.definitions.stored()?;
+        let Some(entry) = stored.cache.get(name).0 else {
             self.uninstall(name);
             return Ok(true);
         };
+        let definition = entry.value(stored.version)?;
         if meta::is_terminating(&definition) {
             return self.clean_up(name, &definition).await;
         }
         let now = api_types::time::format(&component_base::clock::now());
         let status = status::wanted(&definition, &self.all()?, &now);
-        let mut accepted = Value::clone(&definition);
+        let mut accepted = definition.clone();
         accepted["status"] = status.clone();
         // Served first: who sees that the definition is established can use it.
         if status::is_true(&status, "Established") {
