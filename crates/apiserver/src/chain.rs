@@ -113,7 +113,7 @@ impl Server {
     pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
         // What the request is about: every later filter speaks in these words.
         let query = Query::of(request.uri());
-        let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
+        let info = Arc::new(RequestInfo::parse(request.method(), request.uri().path(), &query));
         let started = Instant::now();
         let headers = request.headers().clone();
         let audit_id = audit_id(&headers);
@@ -122,7 +122,7 @@ impl Server {
 
         // A deadline, so that a stuck store or hook can't hold a client for ever.
         let flow = Flow::new();
-        let served = self.admit(request, info.clone(), query.clone(), warnings.clone(), &flow).boxed();
+        let served = self.admit(request, Arc::clone(&info), query.clone(), warnings.clone(), &flow).boxed();
         let limited = async {
             if long_running {
                 return served.await;
@@ -163,7 +163,7 @@ impl Server {
     async fn admit(
         &self,
         request: Request<Body>,
-        info: RequestInfo,
+        info: Arc<RequestInfo>,
         query: Query,
         warnings: Warnings,
         flow: &Flow,
@@ -197,7 +197,7 @@ impl Server {
         }
     }
 
-    async fn enter(&self, info: &RequestInfo, user: &UserInfo, flow: &Flow) -> Result<Running<'_>> {
+    async fn enter(&self, info: &Arc<RequestInfo>, user: &UserInfo, flow: &Flow) -> Result<Running<'_>> {
         // A watch is counted until it has begun.
         if info.is_long_running() && info.verb != "watch" {
             return Ok(Running::Free);
@@ -248,7 +248,7 @@ impl Server {
     async fn route(
         &self,
         request: Request<Body>,
-        info: RequestInfo,
+        info: Arc<RequestInfo>,
         query: Query,
         user: UserInfo,
         warnings: Warnings,
@@ -256,7 +256,7 @@ impl Server {
         if info.is_resource {
             let resource = self.core.resource_of(&info)?;
             let core = Arc::clone(&self.core);
-            let request = request.map(RequestBody::new);
+            let (request, info) = (request.map(RequestBody::new), RequestInfo::clone(&info));
             return verbs::serve(Call { request, info, user, query, resource, warnings, core }).boxed().await;
         }
         let path = info.path.as_str();
@@ -269,6 +269,11 @@ impl Server {
                 fairness.report();
             }
             let text = storage_metrics::render(&self.core).await + &component_base::metrics::render();
+            return Ok(respond::text(StatusCode::OK, text));
+        }
+        if let Gate::Fair(fairness) = &self.core.gate
+            && let Some(text) = fairness.dump(path, &query)
+        {
             return Ok(respond::text(StatusCode::OK, text));
         }
         if path == storage::snapshot::PATH {

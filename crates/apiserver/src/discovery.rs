@@ -153,8 +153,7 @@ fn resource_entry(resource: &Resource) -> Value {
 
 /// Clients see by it whether the form in the store changed.
 fn storage_hash(resource: &Resource) -> Option<String> {
-    let model = &resource.stored.as_ref()?.model;
-    let format = &model.formats[model.storage_format];
+    let format = resource.stored.as_ref()?.model.storage();
     Some(api_types::resources::storage_version_hash(&format.group, &format.version, &format.kind))
 }
 

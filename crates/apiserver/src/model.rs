@@ -112,7 +112,7 @@ impl StorageModel {
         if self.namespaced { format!("{}{namespace}/{name}", self.prefix) } else { format!("{}{name}", self.prefix) }
     }
 
-    fn storage(&self) -> &Arc<Format> {
+    pub(crate) fn storage(&self) -> &Arc<Format> {
         &self.formats[self.storage_format]
     }
 

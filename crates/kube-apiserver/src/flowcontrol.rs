@@ -54,7 +54,7 @@ impl Objects {
     }
 }
 
-/// Keeps `gate` configured as the objects say.
+/// Keeps `gate` configured as the objects say, and its seats where they are wanted.
 pub(crate) fn start(gate: &Arc<Fairness>, loopback: &Client, shutdown: &CancellationToken, tasks: &TaskTracker) {
     let objects = Arc::default();
     let changed = Arc::new(Notify::new());
@@ -65,6 +65,8 @@ pub(crate) fn start(gate: &Arc<Fairness>, loopback: &Client, shutdown: &Cancella
     let all_levels = synced.subscribe();
     tasks.spawn(follow(loopback.clone(), levels, synced, shutdown.clone()));
     let judge = judge(loopback.clone(), objects, changed, all_levels);
+    let (gate, stop) = (Arc::clone(gate), shutdown.clone());
+    tasks.spawn(async move { stop.run_until_cancelled(gate.keep_adjusting()).await.unwrap_or_default() });
     let shutdown = shutdown.clone();
     tasks.spawn(async move { shutdown.run_until_cancelled(judge).await.unwrap_or_default() });
 }

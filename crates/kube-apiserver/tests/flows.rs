@@ -26,11 +26,16 @@ struct Server {
 
 impl Server {
     async fn start() -> Server {
-        let args = [
+        Server::with(&[]).await
+    }
+
+    async fn with(more: &[&str]) -> Server {
+        let mut args = vec![
             "--service-cluster-ip-range=10.96.0.0/28",
             "--advertise-address=192.0.2.10",
             "--service-node-port-range=30000-30020",
         ];
+        args.extend(more);
         let flags = Flags::parse("kube-apiserver", options::FLAGS, args).expect("flags parse");
         let config = Config::from_flags(&flags).expect("flags are valid");
         let shutdown = CancellationToken::new();
@@ -101,6 +106,34 @@ async fn objects_are_created_changed_and_deleted() {
 
     pods.delete("a", &DeleteParams::default()).await.expect("delete");
     assert_eq!(code(pods.get("a").await.expect_err("gone")), 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_precondition_names_the_stored_kind() {
+    let server = Server::start().await;
+    let event = json!({
+        "metadata": {}, "reason": "Scheduled", "action": "Binding", "type": "Normal", "note": "bound",
+        "eventTime": "2026-01-01T00:00:00.000000Z", "regarding": { "namespace": "default" },
+        "reportingController": "example.com/c", "reportingInstance": "c-1",
+    });
+    let options = json!({ "preconditions": { "uid": "nope" } });
+    for (group, kind, object) in [
+        (
+            "apps/v1/namespaces/default/controllerrevisions",
+            "ControllerRevision.apps",
+            json!({ "revision": 1, "data": { "a": 1 } }),
+        ),
+        ("events.k8s.io/v1/namespaces/default/events", "Event", event),
+    ] {
+        let path = format!("/apis/{group}");
+        let mut object = object;
+        object["metadata"]["name"] = "e".into();
+        server.raw("POST", &path, object).await.expect("create");
+        let refused = server.raw("DELETE", &format!("{path}/e"), options.clone()).await.expect_err("another uid");
+        let start = format!("Operation cannot be fulfilled on {kind} \"e\": the UID in the precondition (nope)");
+        assert!(refused.to_string().contains(&start), "{refused}");
+    }
     server.stop().await;
 }
 
@@ -378,4 +411,42 @@ async fn the_metrics_say_how_much_is_stored() {
     assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     assert!(text.contains("apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"}") && text.ends_with("# EOF\n"));
     server.shutdown.cancel();
+}
+
+/// The text at a path.
+async fn text(client: &Client, path: &str) -> Result<String, kube::Error> {
+    client.request_text(http::Request::get(path).body(Vec::new()).expect("request")).await
+}
+
+#[tokio::test]
+async fn who_may_is_told_what_waits_and_runs() {
+    let server = Server::start().await;
+    let dump = |name: &str| format!("/debug/api_priority_and_fairness/dump_{name}");
+    let requests = text(&server.client, &dump("requests?includeRequestDetails=1")).await.expect("requests");
+    let this = requests.lines().find(|line| line.contains("dump_requests")).expect("the request that asks");
+    let cells: Vec<&str> = this.split(',').map(str::trim).collect();
+    assert_eq!(cells[..5], ["exempt", "exempt", "-1", "-1", ""], "{requests}");
+    assert_eq!(cells[10..13], ["admin", "get", "/debug/api_priority_and_fairness/dump_requests"], "{requests}");
+
+    // The levels that every cluster has come into force when their objects are seen.
+    let queues = async {
+        loop {
+            let queues = text(&server.client, &dump("queues")).await.expect("queues");
+            if queues.lines().filter(|line| line.starts_with("workload-low,")).count() == 128 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), queues).await.expect("the level with its queues");
+    let levels = text(&server.client, &dump("priority_levels")).await.expect("levels");
+    assert!(levels.lines().any(|line| line.starts_with("workload-low, ")), "{levels}");
+
+    let stranger = server.api.client_as(UserInfo::new("ann", &["system:authenticated"]));
+    assert_eq!(code(text(&stranger, &dump("queues")).await.expect_err("is refused")), 403);
+    server.stop().await;
+
+    let server = Server::with(&["--enable-priority-and-fairness=false"]).await;
+    assert_eq!(code(text(&server.client, &dump("queues")).await.expect_err("is not there")), 404);
+    server.stop().await;
 }

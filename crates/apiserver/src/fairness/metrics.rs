@@ -8,6 +8,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
 };
 
+use super::seats::Desk;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LevelLabels {
     priority_level: String,
@@ -31,6 +33,9 @@ pub(super) struct Metrics {
     rejected: Family<RejectionLabels, Counter>,
     waited: Family<SchemaLabels, Histogram, fn() -> Histogram>,
     nominal: Family<LevelLabels, Gauge>,
+    lower: Family<LevelLabels, Gauge>,
+    upper: Family<LevelLabels, Gauge>,
+    current: Family<LevelLabels, Gauge>,
     executing: Family<LevelLabels, Gauge>,
     waiting: Family<LevelLabels, Gauge>,
 }
@@ -75,6 +80,21 @@ impl Default for Metrics {
                 "Seats of a priority level",
                 Family::default(),
             ),
+            lower: register(
+                "apiserver_flowcontrol_lower_limit_seats",
+                "The fewest seats that a priority level is left with",
+                Family::default(),
+            ),
+            upper: register(
+                "apiserver_flowcontrol_upper_limit_seats",
+                "The most seats that a priority level may have",
+                Family::default(),
+            ),
+            current: register(
+                "apiserver_flowcontrol_current_limit_seats",
+                "Seats that a priority level may use now, borrowed ones included",
+                Family::default(),
+            ),
             executing: register(
                 "apiserver_flowcontrol_current_executing_seats",
                 "Seats of a priority level that are in use",
@@ -101,13 +121,20 @@ impl Metrics {
         self.rejected.get_or_create(&labels).inc();
     }
 
-    /// Of each level: name, its seats, seats in use, requests waiting.
-    pub(super) fn levels<'a>(&self, report: impl Iterator<Item = (&'a str, u32, u32, usize)>) {
-        for (name, nominal, used, waiting) in report {
+    /// Sets what is known of each level, by its name.
+    pub(super) fn levels<'a>(&self, desks: impl Iterator<Item = (&'a str, &'a Desk)>) {
+        for (name, desk) in desks {
             let labels = LevelLabels { priority_level: name.to_owned() };
-            self.nominal.get_or_create(&labels).set(i64::from(nominal));
-            self.executing.get_or_create(&labels).set(i64::from(used));
-            self.waiting.get_or_create(&labels).set(waiting as i64);
+            for (gauge, seats) in [
+                (&self.nominal, desk.bounds.nominal),
+                (&self.lower, desk.bounds.lower),
+                (&self.upper, desk.bounds.upper),
+                (&self.current, desk.limit),
+                (&self.executing, desk.queues.seats_in_use()),
+            ] {
+                gauge.get_or_create(&labels).set(i64::from(seats));
+            }
+            self.waiting.get_or_create(&labels).set(desk.queues.waiting() as i64);
         }
     }
 }

@@ -4,7 +4,10 @@
 //! client can't starve another; flows of a level are served fairly, so that one client can't starve its like. [`seats`] is the decision,
 //! this file lets requests wait for it.
 
+mod dump;
+mod limits;
 mod metrics;
+mod queues;
 mod schema;
 mod seats;
 
@@ -14,19 +17,24 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::oneshot, time::Instant};
 
+pub use queues::Response;
 pub use schema::{Distinguisher, FlowSchema, PathRule, PolicyRule, ResourceRule, Subject};
-pub use seats::{Level, Response};
+pub use seats::Level;
 
 use crate::{
     error::{Error, Result},
+    query::Query,
     request_info::RequestInfo,
     user::{MASTERS, UserInfo},
 };
 use metrics::{Dispatched, Metrics};
-use seats::{Arrival, Seats, Ticket};
+use queues::{Leaving, Request, Ticket};
+use seats::{Arrival, Seats};
 
 /// No request waits longer for its seats (a quarter of the usual deadline, as upstream).
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// How often levels lend each other seats anew.
+const ADJUSTMENT: Duration = Duration::from_secs(10);
 /// The level of requests that no schema matches.
 const CATCH_ALL: &str = "catch-all";
 const EXEMPT: &str = "exempt";
@@ -83,7 +91,7 @@ impl Default for Config {
 
 /// A schema, and what its requests count in.
 struct Route {
-    schema: FlowSchema,
+    schema: Arc<FlowSchema>,
     dispatched: Dispatched,
 }
 
@@ -92,6 +100,18 @@ struct State {
     seats: Seats,
     waiting: BTreeMap<Ticket, oneshot::Sender<()>>,
     next: Ticket,
+}
+
+impl State {
+    /// Lets those go on that were given their seats.
+    fn wake(&mut self, started: Vec<Ticket>) {
+        for ticket in started {
+            // One that has just gone notices by itself that it was given seats, and returns them.
+            if let Some(seated) = self.waiting.remove(&ticket) {
+                let _gone = seated.send(());
+            }
+        }
+    }
 }
 
 /// The gate that requests pass.
@@ -104,7 +124,7 @@ pub struct Fairness {
 pub struct Admission {
     gate: Arc<Fairness>,
     level: String,
-    width: u32,
+    ticket: Ticket,
     /// What the answer's headers tell: the schema's and the level's uid.
     pub schema_uid: String,
     pub level_uid: String,
@@ -112,7 +132,7 @@ pub struct Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.gate.finish(&self.level, self.width);
+        self.gate.finish(&self.level, self.ticket);
     }
 }
 
@@ -121,8 +141,9 @@ struct Place<'a> {
     gate: &'a Fairness,
     level: &'a str,
     ticket: Ticket,
-    width: u32,
     seated: bool,
+    /// Why it goes away, if it does.
+    leaving: Leaving,
 }
 
 impl Drop for Place<'_> {
@@ -133,10 +154,10 @@ impl Drop for Place<'_> {
         let mut state = self.gate.state.lock();
         state.waiting.remove(&self.ticket);
         // It may have been given its seats at this very moment.
-        let waited = state.seats.give_up(self.level, self.ticket);
+        let waited = state.seats.give_up(self.level, self.ticket, self.leaving, Instant::now());
         drop(state);
         if !waited {
-            self.gate.finish(self.level, self.width);
+            self.gate.finish(self.level, self.ticket);
         }
     }
 }
@@ -165,70 +186,96 @@ impl Fairness {
         schemas.sort_by(|a, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
         let route = |schema: FlowSchema| {
             let dispatched = self.metrics.of_schema(&schema.name, &schema.level);
-            Route { schema, dispatched }
+            Route { schema: Arc::new(schema), dispatched }
         };
         let mut state = self.state.lock();
         state.routes = schemas.into_iter().map(route).collect();
-        state.seats.configure(levels);
+        let started = state.seats.configure(levels, Instant::now());
+        state.wake(started);
+    }
+
+    /// Lets levels lend each other seats, from time to time. Never ends.
+    pub async fn keep_adjusting(&self) {
+        loop {
+            tokio::time::sleep(ADJUSTMENT).await;
+            let mut state = self.state.lock();
+            let started = state.seats.adjust(Instant::now());
+            state.wake(started);
+        }
     }
 
     /// Brings the gauges of the levels up to date.
     pub fn report(&self) {
-        self.metrics.levels(self.state.lock().seats.report());
+        self.metrics.levels(self.state.lock().seats.desks());
     }
 
-    /// Waits for the request's turn.
+    /// Text about levels, queues or requests, if the path is that of such a dump.
+    pub fn dump(&self, path: &str, query: &Query) -> Option<String> {
+        dump::of(path, query, &self.state.lock().seats)
+    }
+
+    /// Waits for the request's turn. `width` is how many seats it asks for.
     ///
     /// # Errors
     /// 429 when its level has no room, or the wait was too long.
-    pub async fn admit(self: &Arc<Self>, info: &RequestInfo, user: &UserInfo, width: u32) -> Result<Admission> {
+    pub async fn admit(self: &Arc<Self>, info: &Arc<RequestInfo>, user: &UserInfo, width: u32) -> Result<Admission> {
         let routes = Arc::clone(&self.state.lock().routes);
         let Some(Route { schema, dispatched }) = routes.iter().find(|route| route.schema.matches(info, user)) else {
             return Err(too_many());
         };
-        let flow = hash(&schema.name, schema.flow(info, user));
+        let flow = hash(&schema.name, schema.flow(info, &user.name));
         let began = Instant::now();
-        let (arrival, ticket, ended, level_uid) = {
+        let request = Request {
+            schema: Arc::clone(schema),
+            user: user.name.clone(),
+            info: Arc::clone(info),
+            width,
+            arrived: component_base::clock::now(),
+        };
+        let level_uid;
+        let (ticket, ended) = {
             let mut state = self.state.lock();
             let ticket = state.next;
             state.next += 1;
-            let arrival = state.seats.arrive(&schema.level, flow, width, ticket);
-            let (seated, ended) = oneshot::channel();
-            if arrival == Arrival::Wait {
-                state.waiting.insert(ticket, seated);
-            }
-            let uid = state.seats.level(&schema.level).map(|level| level.uid.clone()).unwrap_or_default();
-            (arrival, ticket, ended, uid)
-        };
-        match arrival {
-            Arrival::Run => {}
-            Arrival::Reject(reason) => {
-                self.metrics.reject(&schema.name, &schema.level, reason);
-                return Err(too_many());
-            }
-            Arrival::Wait => {
-                let mut place = Place { gate: self, level: &schema.level, ticket, width, seated: false };
-                place.seated = matches!(tokio::time::timeout(LONGEST_WAIT, ended).await, Ok(Ok(())));
-                if !place.seated {
-                    self.metrics.reject(&schema.name, &schema.level, "time-out");
+            level_uid = state.seats.level(&schema.level).map(|level| level.uid.clone()).unwrap_or_default();
+            match state.seats.arrive(&schema.level, flow, request, ticket, began) {
+                Arrival::Rejected(reason) => {
+                    self.metrics.reject(&schema.name, &schema.level, reason);
                     return Err(too_many());
                 }
+                Arrival::Started(started) if started == [ticket] => (ticket, None),
+                Arrival::Started(started) => {
+                    let (seated, ended) = oneshot::channel();
+                    state.waiting.insert(ticket, seated);
+                    state.wake(started);
+                    (ticket, Some(ended))
+                }
             }
+        };
+        if let Some(ended) = ended {
+            self.wait(schema, ticket, ended).await?;
         }
         dispatched.record(began.elapsed());
         let (level, schema_uid) = (schema.level.clone(), schema.uid.clone());
-        Ok(Admission { gate: Arc::clone(self), level, width, schema_uid, level_uid })
+        Ok(Admission { gate: Arc::clone(self), level, ticket, schema_uid, level_uid })
     }
 
-    fn finish(&self, level: &str, width: u32) {
-        let mut state = self.state.lock();
-        for ticket in state.seats.finish(level, width) {
-            let seated = state.waiting.remove(&ticket);
-            // One that has just gone notices by itself that it was given seats, and returns them.
-            if let Some(seated) = seated {
-                let _gone = seated.send(());
-            }
+    async fn wait(&self, schema: &FlowSchema, ticket: Ticket, ended: oneshot::Receiver<()>) -> Result<()> {
+        let leaving = Leaving::Cancelled;
+        let mut place = Place { gate: self, level: &schema.level, ticket, seated: false, leaving };
+        place.seated = matches!(tokio::time::timeout(LONGEST_WAIT, ended).await, Ok(Ok(())));
+        if place.seated {
+            return Ok(());
         }
+        place.leaving = Leaving::TimedOut;
+        self.metrics.reject(&schema.name, &schema.level, "time-out");
+        Err(too_many())
+    }
+
+    fn finish(&self, level: &str, ticket: Ticket) {
+        let mut state = self.state.lock();
+        let started = state.seats.finish(level, ticket, Instant::now());
+        state.wake(started);
     }
 }
 

@@ -113,10 +113,10 @@ impl FlowSchema {
     }
 
     /// What the request has in common with the others of its flow.
-    pub(super) fn flow<'a>(&self, info: &'a RequestInfo, user: &'a UserInfo) -> &'a str {
+    pub(super) fn flow<'a>(&self, info: &'a RequestInfo, user: &'a str) -> &'a str {
         match self.distinguisher {
             None => "",
-            Some(Distinguisher::ByUser) => &user.name,
+            Some(Distinguisher::ByUser) => user,
             Some(Distinguisher::ByNamespace) => &info.namespace,
         }
     }

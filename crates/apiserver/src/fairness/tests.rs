@@ -3,10 +3,9 @@
 use http::Method;
 
 use super::*;
-use crate::query::Query;
 
-fn request(method: Method, path: &str) -> RequestInfo {
-    RequestInfo::parse(&method, path, &Query::default())
+fn request(method: Method, path: &str) -> Arc<RequestInfo> {
+    Arc::new(RequestInfo::parse(&method, path, &Query::default()))
 }
 
 fn schema(name: &str, precedence: i32, subject: Subject, rule: ResourceRule) -> FlowSchema {
@@ -118,4 +117,60 @@ async fn administrators_always_pass() {
     let other = UserInfo::new("ann", &[]);
     held.push(gate.admit(&info, &other, 1).await.unwrap());
     assert_eq!(gate.admit(&info, &other, 1).await.err().map(|e| e.code), Some(429));
+}
+
+fn words_of(text: &str) -> Vec<Vec<String>> {
+    text.lines().map(|line| line.split(',').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn dumps_tell_what_goes_on() {
+    component_base::clock::set_for_thread(jiff::Timestamp::UNIX_EPOCH);
+    let gate = one_seat();
+    let (info, user) = (request(Method::GET, "/api/v1/namespaces/shop/pods/a/log"), UserInfo::new("ann", &[]));
+    let first = gate.admit(&info, &user, 1).await.unwrap();
+    tokio::time::advance(Duration::from_millis(1_500)).await;
+    let mut second = Box::pin(gate.admit(&info, &user, 1));
+    assert!(futures::poll!(&mut second).is_pending());
+
+    let dump = |name: &str, query: &str| {
+        gate.dump(&format!("/debug/api_priority_and_fairness/{name}"), &Query::parse(query)).unwrap()
+    };
+    let levels = dump("dump_priority_levels", "");
+    assert_eq!(
+        levels,
+        "PriorityLevelName, ActiveQueues, IsIdle, IsQuiescing, WaitingRequests, ExecutingRequests, DispatchedRequests, \
+         RejectedRequests, TimedoutRequests, CancelledRequests\n\
+         catch-all,         0,            true,   false,       0,               0,                 0,                  \
+         0,                0,                0\n\
+         exempt,            0,            true,   false,       0,               0,                 0,                  \
+         0,                0,                0\n\
+         work,              1,            false,  false,       1,               1,                 1,                  \
+         0,                0,                0\n"
+    );
+
+    let queues = words_of(&dump("dump_queues", ""));
+    assert_eq!(queues.len(), 1 + 4, "one line for each queue: {queues:?}");
+    let busy = queues.iter().find(|row| row[3] == "1").unwrap();
+    assert_eq!(busy[..5].join(" "), format!("work {} 1 1 1", busy[1]));
+    assert_eq!(busy[5..].join(" "), "0.00300000ss 1 1 0.00300000ss");
+
+    let at = busy[1].as_str();
+    let requests = words_of(&dump("dump_requests", ""));
+    assert_eq!(requests[0].len(), 10);
+    let waiting = format!("work early {at} 0 ann 1970-01-01T00:00:01.5Z 1 0 0s 0001-01-01T00:00:00Z");
+    let running = format!("work early {at} -1 ann 1970-01-01T00:00:00Z 1 0 0s 1970-01-01T00:00:00Z");
+    assert_eq!([requests[1].join(" "), requests[2].join(" ")], [waiting, running]);
+
+    let detailed = words_of(&dump("dump_requests", "includeRequestDetails=1"));
+    assert_eq!(detailed[0][10..].join(" "), "UserName Verb APIPath Namespace Name APIVersion Resource SubResource");
+    assert_eq!(detailed[1][10..].join(" "), "ann get /api/v1/namespaces/shop/pods/a/log shop a v1 pods log");
+
+    drop(first);
+    drop(second);
+    assert!(
+        dump("dump_priority_levels", "")
+            .contains("work,              0,            true,   false,       0,               0,                 2")
+    );
+    assert_eq!(gate.dump("/debug/api_priority_and_fairness", &Query::default()), None);
 }

@@ -8,7 +8,7 @@ use crate::{
     admission::{Attributes, Operation, Reinvocation},
     error::{Error, Result, from_store},
     meta,
-    model::{Resource, Stored},
+    model::{Format, Resource, Stored},
     options::{DeleteOptions, Propagation},
 };
 
@@ -50,7 +50,7 @@ impl Registry {
         loop {
             let kv = current.ok_or_else(|| resource.not_found(name))?;
             let object = decode(stored, &kv)?;
-            check_preconditions(resource, &object, options)?;
+            check_preconditions(stored.model.storage(), &object, options)?;
             let attributes = Attributes {
                 operation: Operation::Delete,
                 resource,
@@ -108,7 +108,9 @@ impl Registry {
     }
 }
 
-fn check_preconditions(resource: &Resource, object: &Value, options: &DeleteOptions) -> Result<()> {
+/// Uid and resource version, where the client names them, are the object's. Errors name the kind that is stored, whatever the version of the
+/// request: events are of the core group in all of theirs.
+fn check_preconditions(kind: &Format, object: &Value, options: &DeleteOptions) -> Result<()> {
     let name = meta::name(object);
     if let Some(wanted) = options.uid.as_deref()
         && wanted != meta::uid(object)
@@ -117,7 +119,7 @@ fn check_preconditions(resource: &Resource, object: &Value, options: &DeleteOpti
         let why = format!(
             "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
         );
-        return Err(Error::conflict(&resource.group, &resource.kind, name, &why));
+        return Err(Error::conflict(&kind.group, &kind.kind, name, &why));
     }
     if let Some(wanted) = options.resource_version.as_deref()
         && wanted.parse::<u64>().ok().map(Revision) != meta::resource_version(object).parse().ok().map(Revision)
@@ -126,7 +128,7 @@ fn check_preconditions(resource: &Resource, object: &Value, options: &DeleteOpti
         let why = format!(
             "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
         );
-        return Err(Error::conflict(&resource.group, &resource.kind, name, &why));
+        return Err(Error::conflict(&kind.group, &kind.kind, name, &why));
     }
     Ok(())
 }
