@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
-use super::mvcc::{Batch, Mvcc};
+use super::mvcc::{Batch, Forgotten, Mvcc};
 use crate::{Event, Result, Revision, StoreError, WatchStream};
 
 /// How many events a watch takes out under one lock.
@@ -91,10 +91,10 @@ impl Hub {
         self.watches.values().any(|watch| watch.reported < current && !watch.wanted)
     }
 
-    pub(super) fn compact(&mut self, revision: u64, gone: &[u64]) {
-        self.state.compact(revision, gone);
+    pub(super) fn compact(&mut self, step: &Forgotten) {
+        self.state.compact(step);
         for watch in self.watches.values_mut() {
-            if watch.behind.is_some_and(|from| from <= revision) {
+            if watch.behind.is_some_and(|from| from <= step.revision) {
                 watch.overtaken = true;
                 watch.notify.notify_one();
             }

@@ -6,7 +6,7 @@ use std::{fs::File, path::Path, sync::Arc};
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, backends::FileBackend};
 
-use super::mvcc::{Batch, Contents, Mvcc, Record};
+use super::mvcc::{Batch, Contents, Forgotten, Mvcc, Record};
 use crate::{Result, StoreError};
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
@@ -77,9 +77,9 @@ impl Journal {
         self.with(|db| commit(db, batch))
     }
 
-    /// Forgets records; `revision` is the new compaction mark.
-    pub(super) fn compact(&mut self, revision: u64, gone: &[u64]) -> Result<()> {
-        self.with(|db| compact(db, revision, gone))
+    /// Forgets records and moves the compaction mark.
+    pub(super) fn compact(&mut self, step: &Forgotten) -> Result<()> {
+        self.with(|db| compact(db, step))
     }
 }
 
@@ -131,15 +131,15 @@ pub(super) fn write_copy(file: File, contents: &Contents) -> Result<()> {
     write.commit().map_err(failed)
 }
 
-fn compact(db: &Database, revision: u64, gone: &[u64]) -> Result<()> {
+fn compact(db: &Database, step: &Forgotten) -> Result<()> {
     let write = db.begin_write().map_err(failed)?;
     {
         let mut log = write.open_table(LOG).map_err(failed)?;
-        for revision in gone {
+        for revision in &step.gone {
             log.remove(revision).map_err(failed)?;
         }
         let mut meta = write.open_table(META).map_err(failed)?;
-        meta.insert("compacted", revision).map_err(failed)?;
+        meta.insert("compacted", step.revision).map_err(failed)?;
     }
     write.commit().map_err(failed)
 }

@@ -2,7 +2,7 @@
 //!
 //! Reads, lists at an older revision and watches are served from memory and never wait for the disk; values are
 //! reference-counted, so what a cache above holds of them costs nothing twice. Writes are group-committed to one redb
-//! file by one thread ([`writer`]). In memory only ([`Embedded::in_memory`]) there is no file and no thread, and time is
+//! file by one thread ([`writer`]), which compacts in small steps between them. In memory only ([`Embedded::in_memory`]) there is no file and no thread, and time is
 //! tokio's, so that a test under a paused clock runs the same way every time.
 //!
 //! Fails: a commit that the file system refuses answers `Unavailable`, and the file is opened again before the next one: what
@@ -176,7 +176,11 @@ impl Store for Embedded {
     }
 
     async fn compact(&self, revision: Revision) -> Result<()> {
-        self.core.compact(revision).await
+        let newest = Revision(self.core.hub.read().state.current());
+        if revision > newest {
+            return Err(StoreError::Future { requested: revision, newest });
+        }
+        self.core.writer.run(Op::Compact(revision.0)).await.map(drop)
     }
 
     async fn size(&self) -> Result<u64> {
@@ -215,14 +219,6 @@ pub(crate) fn newest_revision(path: &Path) -> Result<Revision> {
 // === impl Core ===
 
 impl Core {
-    async fn compact(&self, revision: Revision) -> Result<()> {
-        let newest = Revision(self.hub.read().state.current());
-        if revision > newest {
-            return Err(StoreError::Future { requested: revision, newest });
-        }
-        self.writer.run(Op::Compact(revision.0)).await.map(drop)
-    }
-
     /// Removes what is due. A key that was written meanwhile stays: its removal finds another revision.
     async fn expire(&self) {
         let due = self.hub.read().state.expired(self.clock.now_ms());
@@ -247,7 +243,7 @@ async fn keep_house(core: Weak<Core>) {
     let first = Instant::now() + COMPACTION_INTERVAL;
     let mut compaction = tokio::time::interval_at(first, COMPACTION_INTERVAL);
     // The newest revision one interval ago: what happened since stays.
-    let mut compact_to = Revision(0);
+    let mut compact_to = 0;
     loop {
         let Some((expiry, expiry_changed)) =
             core.upgrade().map(|core| (core.next_expiry(), core.expiry_changed.clone()))
@@ -265,10 +261,8 @@ async fn keep_house(core: Weak<Core>) {
             Due::Progress => core.hub.write().want_progress(),
             Due::Expiry => core.expire().await,
             Due::Compaction => {
-                let current = Revision(core.hub.read().state.current());
-                if let Err(error) = core.compact(compact_to).await {
-                    tracing::warn!(%error, "compaction failed");
-                }
+                let current = core.hub.read().state.current();
+                core.writer.begin_compaction(compact_to).await;
                 compact_to = current;
             }
         }

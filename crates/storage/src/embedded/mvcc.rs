@@ -67,6 +67,13 @@ pub(super) struct Contents {
     pub records: Vec<(u64, Arc<Record>)>,
 }
 
+/// What a compaction at `revision` forgets.
+pub(super) struct Forgotten {
+    pub revision: u64,
+    /// The revisions of the records.
+    pub gone: Vec<u64>,
+}
+
 // === impl Batch ===
 
 impl Batch {
@@ -286,30 +293,35 @@ impl Mvcc {
         }
     }
 
-    /// The revisions whose records a compaction at `revision` forgets.
-    pub(super) fn compactable(&self, revision: u64) -> Vec<u64> {
-        let mut gone = Vec::new();
-        if revision <= self.compacted {
-            return gone;
+    /// The next step of a compaction at `target`: a complete one at a revision as high as can be while it looks at no more than
+    /// `max` records. `None` when history before `target` is gone.
+    pub(super) fn compactable(&self, target: u64, max: usize) -> Option<Forgotten> {
+        if target <= self.compacted {
+            return None;
         }
-        for (&at, record) in self.log.range(self.compacted + 1..=revision) {
+        let mut step = Forgotten { revision: target, gone: Vec::new() };
+        let mut next = self.log.range(self.compacted + 1..=target);
+        for (&at, record) in next.by_ref().take(max) {
             if record.prev != 0 {
-                gone.push(record.prev);
+                step.gone.push(record.prev);
             }
             if record.value.is_none() {
-                gone.push(at);
+                step.gone.push(at);
             }
         }
-        gone
+        if let Some((following, _)) = next.next() {
+            step.revision = following - 1;
+        }
+        Some(step)
     }
 
-    pub(super) fn compact(&mut self, revision: u64, gone: &[u64]) {
-        for revision in gone {
+    pub(super) fn compact(&mut self, step: &Forgotten) {
+        for revision in &step.gone {
             if let Some(record) = self.log.remove(revision) {
                 self.bytes -= record.bytes();
             }
         }
-        self.compacted = self.compacted.max(revision);
+        self.compacted = step.revision;
     }
 
     /// When the next key expires.

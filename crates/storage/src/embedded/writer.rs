@@ -1,8 +1,12 @@
 //! Who carries out writes. In memory: the caller itself, under the lock. With a file: one thread that takes everything
 //! that has queued up while the last fsync ran into the next transaction (group commit), and answers when it is durable.
+//!
+//! A compaction is a series of small ones at rising revisions, each complete and consistent by itself: one follows each
+//! batch of writes, so no write waits for more than one, and a crash or an end in between leaves an earlier compaction mark.
 
 use std::{sync::Arc, thread::JoinHandle};
 
+use futures::FutureExt as _;
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
@@ -16,6 +20,8 @@ use crate::{Result, StoreError};
 
 /// More than this many writes don't share a transaction, so that none waits long for the others.
 const MAX_BATCH: usize = 512;
+/// How many records one step of a compaction looks at: a few milliseconds for the file.
+const MAX_STEP: usize = 1000;
 
 pub(super) enum Op {
     Write(Write),
@@ -24,8 +30,10 @@ pub(super) enum Op {
 
 pub(super) struct Request {
     op: Op,
-    answer: oneshot::Sender<Result<u64>>,
+    answer: Answer,
 }
+
+type Answer = oneshot::Sender<Result<u64>>;
 
 pub(super) enum Writer {
     Memory(Arc<RwLock<Hub>>),
@@ -40,46 +48,60 @@ pub(super) enum Writer {
     },
 }
 
+/// What works for a writer with a file.
+struct Worker {
+    journal: Journal,
+    hub: Arc<RwLock<Hub>>,
+    /// Compactions that are not done, to which revision each. They are one, to the highest.
+    compactions: Vec<(u64, Answer)>,
+}
+
 // === impl Writer ===
 
 impl Writer {
-    pub(super) fn file(mut journal: Journal, hub: Arc<RwLock<Hub>>) -> Result<Self> {
-        let (queue, mut requests) = mpsc::channel(4 * MAX_BATCH);
+    pub(super) fn file(journal: Journal, hub: Arc<RwLock<Hub>>) -> Result<Self> {
+        let (queue, requests) = mpsc::channel(4 * MAX_BATCH);
+        let worker = Worker { journal, hub, compactions: Vec::new() };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || {
-                let mut taken = Vec::with_capacity(MAX_BATCH);
-                while requests.blocking_recv_many(&mut taken, MAX_BATCH) > 0 {
-                    commit(&mut journal, &hub, taken.drain(..));
-                }
-            })
+            .spawn(move || futures::executor::block_on(worker.work(requests)))
             .map_err(|error| StoreError::Unavailable(format!("starting the writer: {error}")))?;
         Ok(Self::File { queue: Some(queue), thread: Some(thread) })
     }
 
     /// As [`Writer::file`], but a task of the runtime does the work, so that a simulation has no second thread. For disks
     /// that don't keep it waiting.
-    pub(super) fn task(mut journal: Journal, hub: Arc<RwLock<Hub>>) -> Self {
-        let (queue, mut requests) = mpsc::channel(4 * MAX_BATCH);
-        let task = tokio::spawn(async move {
-            let mut taken = Vec::with_capacity(MAX_BATCH);
-            while requests.recv_many(&mut taken, MAX_BATCH).await > 0 {
-                commit(&mut journal, &hub, taken.drain(..));
-            }
-        });
-        Self::Task { queue, _task: AbortOnDropHandle::new(task) }
+    pub(super) fn task(journal: Journal, hub: Arc<RwLock<Hub>>) -> Self {
+        let (queue, requests) = mpsc::channel(4 * MAX_BATCH);
+        let worker = Worker { journal, hub, compactions: Vec::new() };
+        Self::Task { queue, _task: AbortOnDropHandle::new(tokio::spawn(worker.work(requests))) }
     }
 
     /// Carries out one operation; true and durable when it returns.
     pub(super) async fn run(&self, op: Op) -> Result<u64> {
         let queue = match self {
-            Self::Memory(hub) => return run_in_memory(&mut hub.write(), op),
+            Self::Memory(hub) => return run_in_memory(hub, op).await,
             Self::File { queue, .. } => queue.as_ref().ok_or_else(closed)?,
             Self::Task { queue, .. } => queue,
         };
         let (answer, answered) = oneshot::channel();
         queue.send(Request { op, answer }).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
+    }
+
+    /// Has history before `revision` forgotten, and does not wait for it where a worker does it. Failures are logged.
+    pub(super) async fn begin_compaction(&self, revision: u64) {
+        let op = Op::Compact(revision);
+        let queue = match self {
+            Self::Memory(hub) => return drop(run_in_memory(hub, op).await),
+            Self::File { queue, .. } => queue.as_ref(),
+            Self::Task { queue, .. } => Some(queue),
+        };
+        if let Some(queue) = queue
+            && queue.send(Request { op, answer: oneshot::channel().0 }).await.is_err()
+        {
+            tracing::warn!("no compaction: the store is closed");
+        }
     }
 }
 
@@ -101,86 +123,137 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".into())
 }
 
-fn run_in_memory(hub: &mut Hub, op: Op) -> Result<u64> {
+async fn run_in_memory(hub: &RwLock<Hub>, op: Op) -> Result<u64> {
     match op {
         Op::Write(write) => {
+            let mut hub = hub.write();
             let mut batch = Batch::new(&hub.state);
             let revision = batch.accept(&hub.state, write)?;
             hub.publish(&batch);
             Ok(revision)
         }
         Op::Compact(revision) => {
-            let gone = hub.state.compactable(revision);
-            hub.compact(revision, &gone);
+            while compact_in_memory(&mut hub.write(), revision) {
+                tokio::task::yield_now().await;
+            }
             Ok(revision)
         }
     }
 }
 
-/// Carries out what has queued up. Only this thread changes the state, so what it read before the commit still holds
-/// after it.
-fn commit(journal: &mut Journal, hub: &RwLock<Hub>, requests: impl Iterator<Item = Request>) {
-    if journal.is_broken()
-        && let Err(error) = recover(journal, hub)
-    {
-        for Request { answer, .. } in requests {
+/// One step; false when there was nothing to do.
+fn compact_in_memory(hub: &mut Hub, revision: u64) -> bool {
+    let Some(step) = hub.state.compactable(revision, MAX_STEP) else { return false };
+    hub.compact(&step);
+    true
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Works until the queue is closed and empty, whether or not a compaction is done.
+    async fn work(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut taken = Vec::with_capacity(MAX_BATCH);
+        loop {
+            let next = requests.recv_many(&mut taken, MAX_BATCH);
+            let closed = if self.compactions.is_empty() {
+                next.await == 0
+            } else {
+                let closed = next.now_or_never() == Some(0);
+                // Where this is a task, the others of its thread go on between two steps.
+                tokio::task::yield_now().await;
+                closed
+            };
+            if closed {
+                return;
+            }
+            if let Err(error) = self.recover() {
+                self.refuse(taken.drain(..), &error);
+                continue;
+            }
+            if !taken.is_empty() {
+                self.commit(taken.drain(..));
+            }
+            self.compact();
+        }
+    }
+
+    /// Opens the file again after a failed commit (a full disk, a failed fsync). What of it turns out to be there is true from
+    /// now on: its callers were told that this is possible.
+    fn recover(&mut self) -> Result<()> {
+        if !self.journal.is_broken() {
+            return Ok(());
+        }
+        let current = self.hub.read().state.current();
+        let records = self.journal.reopen(current)?;
+        tracing::warn!(records = records.len(), "the file is open again after a failure");
+        let batch = Batch::of_records(&self.hub.read().state, records);
+        self.hub.write().publish(&batch);
+        Ok(())
+    }
+
+    /// Carries out what has queued up. Only the worker changes the state, so what it read before the commit still holds
+    /// after it.
+    fn commit(&mut self, requests: impl Iterator<Item = Request>) {
+        let mut outcomes = Vec::new();
+        let batch = {
+            let hub = self.hub.read();
+            let mut batch = Batch::new(&hub.state);
+            for Request { op, answer } in requests {
+                match op {
+                    Op::Compact(revision) => self.compactions.push((revision, answer)),
+                    Op::Write(write) => outcomes.push((batch.accept(&hub.state, write), answer)),
+                }
+            }
+            batch
+        };
+        let committed = match batch.is_empty() {
+            true => Ok(()),
+            false => self.journal.commit(&batch),
+        };
+        match committed {
+            Ok(()) => {
+                self.hub.write().publish(&batch);
+                for (outcome, answer) in outcomes {
+                    reply(answer, outcome);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "commit failed");
+                // Refusals too: they may rest on a write of this batch, which is not true now.
+                for (_, answer) in outcomes {
+                    reply(answer, Err(StoreError::Unavailable(error.to_string())));
+                }
+            }
+        }
+    }
+
+    /// The next step of what is to be forgotten, and the answers to those who asked for no more than is forgotten now.
+    fn compact(&mut self) {
+        let Some(target) = self.compactions.iter().map(|(revision, _)| *revision).max() else { return };
+        let step = self.hub.read().state.compactable(target, MAX_STEP);
+        if let Some(step) = step {
+            if let Err(error) = self.journal.compact(&step) {
+                return self.refuse(std::iter::empty(), &error);
+            }
+            self.hub.write().compact(&step);
+        }
+        let reached = self.hub.read().state.compacted();
+        for (revision, answer) in self.compactions.extract_if(.., |(revision, _)| *revision <= reached) {
+            reply(answer, Ok(revision));
+        }
+    }
+
+    /// Tells everybody who waits that it can't be done.
+    fn refuse(&mut self, requests: impl Iterator<Item = Request>, error: &StoreError) {
+        if !self.compactions.is_empty() {
+            tracing::warn!(%error, "compaction failed");
+        }
+        let compactions = self.compactions.drain(..).map(|(_, answer)| answer);
+        for answer in compactions.chain(requests.map(|request| request.answer)) {
             reply(answer, Err(StoreError::Unavailable(error.to_string())));
         }
-        return;
     }
-    let mut outcomes = Vec::new();
-    let mut compactions = Vec::new();
-    let batch = {
-        let hub = hub.read();
-        let mut batch = Batch::new(&hub.state);
-        for Request { op, answer } in requests {
-            match op {
-                Op::Compact(revision) => compactions.push((revision, answer)),
-                Op::Write(write) => outcomes.push((batch.accept(&hub.state, write), answer)),
-            }
-        }
-        batch
-    };
-    let committed = match batch.is_empty() {
-        true => Ok(()),
-        false => journal.commit(&batch),
-    };
-    match committed {
-        Ok(()) => {
-            hub.write().publish(&batch);
-            for (outcome, answer) in outcomes {
-                reply(answer, outcome);
-            }
-        }
-        Err(error) => {
-            tracing::error!(%error, "commit failed");
-            // Refusals too: they may rest on a write of this batch, which is not true now.
-            for (_, answer) in outcomes {
-                reply(answer, Err(StoreError::Unavailable(error.to_string())));
-            }
-        }
-    }
-    for (revision, answer) in compactions {
-        reply(answer, compact(journal, hub, revision));
-    }
-}
-
-/// Opens the file again after a failed commit (a full disk, a failed fsync). What of it turns out to be there is true from
-/// now on: its callers were told that this is possible.
-fn recover(journal: &mut Journal, hub: &RwLock<Hub>) -> Result<()> {
-    let current = hub.read().state.current();
-    let records = journal.reopen(current)?;
-    tracing::warn!(records = records.len(), "the file is open again after a failure");
-    let batch = Batch::of_records(&hub.read().state, records);
-    hub.write().publish(&batch);
-    Ok(())
-}
-
-fn compact(journal: &mut Journal, hub: &RwLock<Hub>, revision: u64) -> Result<u64> {
-    let gone = hub.read().state.compactable(revision);
-    journal.compact(revision, &gone)?;
-    hub.write().compact(revision, &gone);
-    Ok(revision)
 }
 
 /// Answers a caller; one that has gone away no longer wants to know.

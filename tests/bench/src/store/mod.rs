@@ -1,6 +1,8 @@
 //! `bench store`: the engines that could be under the embedded store, with what it asks of them: transactions of queued-up
-//! writes, durable one by one; reading everything at start; forgetting old revisions.
+//! writes, durable one by one; reading everything at start; forgetting old revisions. Then the embedded store itself: what its
+//! compaction costs those who write.
 
+mod compaction;
 mod engines;
 
 use std::{path::Path, time::Duration};
@@ -29,7 +31,7 @@ pub(crate) fn run(dir: &Path, records: u64) -> Result<()> {
     for ((what, ours), (_, other)) in redb.iter().zip(&fjall) {
         println!("{what:<44} {ours:>20} {other:>20}");
     }
-    Ok(())
+    compaction::run(dir, records)
 }
 
 fn measure<E: Engine>(dir: &Path, records: u64) -> Result<Figures> {
