@@ -1,4 +1,5 @@
-//! Server side of TLS: certificates from files (re-read when they change) or self-signed, client certificates against a CA.
+//! TLS: servers' certificates from files (re-read when they change) or self-signed, whose certificates are accepted from clients and
+//! servers.
 
 use std::{
     fs,
@@ -11,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     server::{
         ClientHello, ResolvesServerCert, WebPkiClientVerifier,
@@ -19,7 +20,7 @@ use rustls::{
     },
     sign::CertifiedKey,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -54,7 +55,7 @@ pub enum TlsError {
 }
 
 /// The certificates that a client presented in the TLS handshake, leaf first. Whether they were verified is up to how the server is set
-/// up: against the client CA by [`server_config`], not at all by [`server_config_for_anyone`].
+/// up ([`ClientCertificates`]).
 #[derive(Clone, Debug)]
 pub struct PeerCertificates(pub Arc<[CertificateDer<'static>]>);
 
@@ -91,15 +92,33 @@ pub fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// The TLS set-up of a server: certificate and key are read again when the files change. With `client_ca`, client certificates are
-/// asked for and must be signed by it when presented. ALPN offers HTTP/2 and HTTP/1.1.
-pub fn server_config(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<ServerConfig, TlsError> {
+/// Which certificates clients may present to a server. None has to.
+#[derive(Clone, Copy, Debug)]
+pub enum ClientCertificates<'a> {
+    /// They are not asked for.
+    Ignored,
+    /// Signed by a CA of this file.
+    SignedBy(&'a Path),
+    /// Any whose key the client has. Whom they are signed by the server finds out for each request, so that a wrong one is answered
+    /// (401) instead of breaking the connection, and CA files may change.
+    Any,
+}
+
+impl<'a> From<Option<&'a Path>> for ClientCertificates<'a> {
+    /// By the file of a CA, if there is one.
+    fn from(ca: Option<&'a Path>) -> Self {
+        ca.map_or(ClientCertificates::Ignored, ClientCertificates::SignedBy)
+    }
+}
+
+/// The TLS set-up of a server: certificate and key are read again when the files change. ALPN offers HTTP/2 and HTTP/1.1.
+pub fn server_config(cert: &Path, key: &Path, clients: ClientCertificates<'_>) -> Result<ServerConfig, TlsError> {
     crate::kubeconfig::install_crypto_provider();
     let resolver = Arc::new(Reloading::new(cert, key)?);
     let builder = ServerConfig::builder();
-    let builder = match client_ca {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
+    let builder = match clients {
+        ClientCertificates::Ignored => builder.with_no_client_auth(),
+        ClientCertificates::SignedBy(path) => {
             let failed = |source| TlsError::ClientCa { path: path.display().to_string(), source };
             let verifier = WebPkiClientVerifier::builder(Arc::new(read_roots(path)?))
                 .allow_unauthenticated()
@@ -107,29 +126,61 @@ pub fn server_config(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Resul
                 .map_err(failed)?;
             builder.with_client_cert_verifier(verifier)
         }
+        ClientCertificates::Any => {
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            builder.with_client_cert_verifier(Arc::new(AnyClient(provider)))
+        }
     };
     let mut config = builder.with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// The same, but for client certificates: they are asked for, and the client has to have their key. Whom they are signed by the server
-/// finds out for each request, so that a wrong one is answered (401) instead of breaking the connection, and CA files may change.
-pub fn server_config_for_anyone(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
-    crate::kubeconfig::install_crypto_provider();
-    let resolver = Arc::new(Reloading::new(cert, key)?);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config =
-        ServerConfig::builder().with_client_cert_verifier(Arc::new(Anyone(provider))).with_cert_resolver(resolver);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+/// Lets a server have any certificate: for those whom nobody can or wants to verify. Signatures are not looked at either: who can put
+/// itself between can sign with a certificate of its own, and checking them would refuse old forms of certificates.
+#[derive(Debug)]
+pub struct AnyServer;
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
 }
 
-/// Lets the client have any certificate whose key it has.
+/// Lets a client have any certificate whose key it has.
 #[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
+struct AnyClient(Arc<CryptoProvider>);
 
-impl ClientCertVerifier for Anyone {
+impl ClientCertVerifier for AnyClient {
     fn client_auth_mandatory(&self) -> bool {
         false
     }

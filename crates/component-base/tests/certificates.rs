@@ -48,7 +48,7 @@ async fn a_strangers_certificate_reaches_the_handler() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let config = tls::server_config_for_anyone(&cert, &key).unwrap();
+    let config = tls::server_config(&cert, &key, tls::ClientCertificates::Any).unwrap();
     let server = tokio::spawn(serve(listener, Some(Arc::new(config)), Arc::new(Count), shutdown.clone()));
 
     let client = || rustls::ClientConfig::builder().with_root_certificates(tls::read_roots(&cert).unwrap());

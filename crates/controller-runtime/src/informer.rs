@@ -4,7 +4,8 @@
 //! [`Event`]s. After a relist, objects that were not listed any more are reported as deleted, with their last known state; an
 //! object that was replaced by one of the same name (another uid) is reported as deleted, then added. An unchanged object is not
 //! reported, and there is no periodic resync. Handlers run in the informer's task, in the order in which they were added, and
-//! must be quick: usually they put a key on a queue. A handler that panics is logged and skipped.
+//! must be quick: usually they put a key on a queue. A handler that panics is logged and skipped. An object that can't be decoded is
+//! logged and stays in the store as it was before, if it was there; the others are not held up by it.
 
 use std::{
     any::Any,
@@ -15,10 +16,11 @@ use std::{
 };
 
 use api_types::k8s_openapi::NamespaceResourceScope;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, PartialObjectMeta},
+    core::{DeserializeGuard, error_boundary::InvalidObject},
     runtime::watcher,
 };
 use parking_lot::Mutex;
@@ -96,6 +98,48 @@ impl Selection {
             field_selector: self.fields.clone(),
             ..watcher::Config::default()
         }
+    }
+}
+
+/// What an informer reads.
+struct Source<K> {
+    api: Api<K>,
+    guarded: Api<DeserializeGuard<K>>,
+}
+
+type Events<K> = BoxStream<'static, watcher::Result<watcher::Event<DeserializeGuard<K>>>>;
+
+impl<K: Object> Source<K> {
+    /// The objects, which have to be decodable all.
+    fn strict(&self, config: &watcher::Config) -> Events<K> {
+        watcher(self.api.clone(), config.clone())
+            .map_ok(|event| map(event, |object| DeserializeGuard(Ok(object))))
+            .boxed()
+    }
+
+    /// The objects, decodable or not. It costs more: each is buffered.
+    fn lenient(&self, config: &watcher::Config) -> Events<K> {
+        watcher(self.guarded.clone(), config.clone()).boxed()
+    }
+}
+
+fn map<A, B>(event: watcher::Event<A>, f: impl FnOnce(A) -> B) -> watcher::Event<B> {
+    match event {
+        watcher::Event::Init => watcher::Event::Init,
+        watcher::Event::InitApply(object) => watcher::Event::InitApply(f(object)),
+        watcher::Event::InitDone => watcher::Event::InitDone,
+        watcher::Event::Apply(object) => watcher::Event::Apply(f(object)),
+        watcher::Event::Delete(object) => watcher::Event::Delete(f(object)),
+    }
+}
+
+fn is_undecodable(error: &watcher::Error) -> bool {
+    use watcher::Error::{InitialListFailed, WatchFailed};
+    match error {
+        InitialListFailed(kube::Error::SerdeError(_)) | WatchFailed(kube::Error::SerdeError(_)) => true,
+        // kube takes a line that is no event for a status, all of whose fields may be absent.
+        WatchFailed(kube::Error::Api(status)) => status.code == 0 && status.message.is_empty(),
+        _ => false,
     }
 }
 
@@ -206,12 +250,23 @@ impl<K: Object> SharedInformer<K> {
         Self::report(&handlers, &Event::Deleted(last.map_or(old, Arc::new)));
     }
 
+    fn take(&self, object: DeserializeGuard<K>) -> ObjectKey {
+        let key = ObjectKey::of(&object);
+        match object.0 {
+            Ok(object) => self.upsert(object),
+            Err(InvalidObject { error, .. }) => {
+                tracing::error!(kind = kind_name::<K>(), %key, error, "an object can't be decoded");
+                key
+            }
+        }
+    }
+
     /// Applies one watcher event. `listed` collects the keys of a list in progress.
-    fn apply(&self, event: watcher::Event<K>, listed: &mut BTreeSet<ObjectKey>) {
+    fn apply(&self, event: watcher::Event<DeserializeGuard<K>>, listed: &mut BTreeSet<ObjectKey>) {
         match event {
             watcher::Event::Init => listed.clear(),
             watcher::Event::InitApply(object) => {
-                listed.insert(self.upsert(object));
+                listed.insert(self.take(object));
             }
             watcher::Event::InitDone => {
                 for key in self.0.store.keys().iter().filter(|key| !listed.contains(key)) {
@@ -221,16 +276,16 @@ impl<K: Object> SharedInformer<K> {
                 self.0.synced.send_replace(true);
             }
             watcher::Event::Apply(object) => {
-                self.upsert(object);
+                self.take(object);
             }
-            watcher::Event::Delete(object) => self.delete(&ObjectKey::of(&object), Some(object)),
+            watcher::Event::Delete(object) => self.delete(&ObjectKey::of(&object), object.0.ok()),
         }
     }
 
-    async fn run(self, api: Api<K>, config: watcher::Config) {
-        let mut events = Box::pin(watcher(api, config));
+    async fn run(self, source: Source<K>, config: watcher::Config) {
+        let mut events = source.strict(&config);
         let (mut listed, mut backoff) = (BTreeSet::new(), Backoff::reflector());
-        let (mut failing, mut fresh) = (false, true);
+        let (mut failing, mut fresh, mut strict) = (false, true, true);
         loop {
             let next = tokio::select! {
                 biased;
@@ -251,6 +306,11 @@ impl<K: Object> SharedInformer<K> {
                 Some(Err(watcher::Error::WatchError(status))) if status.code == 410 && fresh => {
                     fresh = false;
                     tracing::debug!(kind = kind_name::<K>(), %status, "listing anew");
+                }
+                Some(Err(error)) if strict && is_undecodable(&error) => {
+                    tracing::warn!(kind = kind_name::<K>(), %error, "reading on without objects that can't be decoded");
+                    strict = false;
+                    events = source.lenient(&config);
                 }
                 Some(Err(error)) => {
                     // Once per outage: a hundred watches would repeat it each second.
@@ -320,7 +380,8 @@ impl Informers {
 
     /// The informer of some objects of a kind.
     pub fn informer_of<K: Object + kube::Resource<DynamicType = ()>>(&self, selection: Selection) -> SharedInformer<K> {
-        self.start(Api::all(self.0.client.clone()), selection)
+        let client = self.client();
+        self.start(Source { api: Api::all(client.clone()), guarded: Api::all(client.clone()) }, selection)
     }
 
     /// The informer of some objects of a kind in one namespace (what a namespaced role allows).
@@ -328,12 +389,16 @@ impl Informers {
     where
         K: Object + kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        self.start(Api::namespaced(self.0.client.clone(), namespace), selection)
+        let client = self.client();
+        let api = Api::namespaced(client.clone(), namespace);
+        self.start(Source { api, guarded: Api::namespaced(client.clone(), namespace) }, selection)
     }
 
     /// An informer of a kind known at run time that holds only the objects' metadata.
     pub fn metadata_informer(&self, resource: &ApiResource) -> SharedInformer<PartialObjectMeta<DynamicObject>> {
-        self.start(Api::all_with(self.0.client.clone(), resource), Selection::default())
+        let client = self.client();
+        let api = Api::all_with(client.clone(), resource);
+        self.start(Source { api, guarded: Api::all_with(client.clone(), resource) }, Selection::default())
     }
 
     /// Drops what a process does not need of each object of a kind (managed fields are always dropped). Call it before the
@@ -363,9 +428,9 @@ impl Informers {
         &self.0.client
     }
 
-    fn start<K: Object>(&self, api: Api<K>, selection: Selection) -> SharedInformer<K> {
+    fn start<K: Object>(&self, source: Source<K>, selection: Selection) -> SharedInformer<K> {
         let mut running = self.0.running.lock();
-        let key = (std::any::type_name::<K>(), api.resource_url().to_owned(), selection);
+        let key = (std::any::type_name::<K>(), source.api.resource_url().to_owned(), selection);
         if let Some(entry) = running.informers.get(&key)
             && !entry.stop.is_cancelled()
             && let Some(informer) = entry.informer.downcast_ref::<SharedInformer<K>>()
@@ -374,7 +439,7 @@ impl Informers {
         }
         let transform = running.transforms.get(key.0).and_then(|t| t.downcast_ref::<Transform<K>>()).copied();
         let informer = SharedInformer::<K>::new(transform, self.0.shutdown.child_token());
-        self.0.tasks.spawn(informer.clone().run(api, key.2.watcher_config()));
+        self.0.tasks.spawn(informer.clone().run(source, key.2.watcher_config()));
         let (synced, stop) = (informer.0.synced.subscribe(), informer.0.stop.clone());
         running.informers.insert(key, Entry { informer: Box::new(informer.clone()), synced, stop });
         informer
@@ -383,8 +448,6 @@ impl Informers {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use api_types::k8s_openapi::api::core::v1::ConfigMap;
     use kube::client::Body;
     use serde_json::{Value, json};
@@ -395,24 +458,16 @@ mod tests {
         json!({"metadata": {"name": name, "namespace": "ns", "uid": uid, "resourceVersion": version, "managedFields": []}})
     }
 
-    /// A server whose first watch ends with 410, and which has other objects in the second list.
-    fn server() -> Client {
-        let lists = Arc::new(AtomicUsize::new(0));
+    /// A server that answers lists and watches with these texts by turns, and the last watches never.
+    fn server(lists: Vec<Value>, watches: Vec<Value>) -> Client {
+        let [lists, watches] = [lists, watches].map(|answers| Arc::new(Mutex::new(answers.into_iter())));
         let service = tower::service_fn(move |request: http::Request<Body>| {
             let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-            let list = if watch { lists.load(Ordering::Relaxed) } else { lists.fetch_add(1, Ordering::Relaxed) };
+            let answer = if watch { &watches } else { &lists }.lock().next();
             async move {
-                let body = match (watch, list) {
-                    (false, 0) => {
-                        json!({"metadata": {"resourceVersion": "3"}, "items": [map("a", "1", "1"), map("b", "2", "2"), map("c", "3", "3")]})
-                    }
-                    (false, _) => {
-                        json!({"metadata": {"resourceVersion": "9"}, "items": [map("b", "2", "7"), map("c", "8", "8"), map("d", "9", "9")]})
-                    }
-                    (true, 1) => {
-                        json!({"type": "ERROR", "object": {"code": 410, "message": "too old", "reason": "Expired", "status": "Failure"}})
-                    }
-                    (true, _) => std::future::pending().await,
+                let body = match answer {
+                    Some(body) => body,
+                    None => std::future::pending().await,
                 };
                 Ok::<_, std::io::Error>(http::Response::new(Body::from(body.to_string().into_bytes())))
             }
@@ -420,11 +475,12 @@ mod tests {
         Client::new(service, "ns")
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn nothing_is_lost_across_a_relist() {
-        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-        let informers = Informers::new(server(), tasks.clone(), shutdown.clone());
-        let informer = informers.informer::<ConfigMap>();
+    fn list(version: &str, items: &[Value]) -> Value {
+        json!({"metadata": {"resourceVersion": version}, "items": items})
+    }
+
+    /// What an informer's handler is told, as a list that grows.
+    fn told(informer: &SharedInformer<ConfigMap>) -> Arc<Mutex<Vec<String>>> {
         let told = Arc::new(Mutex::new(Vec::new()));
         let log = told.clone();
         informer.on_event(move |event| {
@@ -435,6 +491,21 @@ mod tests {
             };
             log.lock().push(format!("{kind}{}", event.object().metadata.name.as_deref().unwrap_or_default()));
         });
+        told
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_lost_across_a_relist() {
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        // The first watch ends with 410; the second list has other objects.
+        let lists = vec![
+            list("3", &[map("a", "1", "1"), map("b", "2", "2"), map("c", "3", "3")]),
+            list("9", &[map("b", "2", "7"), map("c", "8", "8"), map("d", "9", "9")]),
+        ];
+        let gone = json!({"type": "ERROR", "object": {"code": 410, "message": "too old", "reason": "Expired", "status": "Failure"}});
+        let informers = Informers::new(server(lists, vec![gone]), tasks.clone(), shutdown.clone());
+        let informer = informers.informer::<ConfigMap>();
+        let told = told(&informer);
         assert!(informers.wait_for_sync().await);
         tokio::time::sleep(std::time::Duration::from_secs(60)).await;
         assert_eq!(
@@ -450,6 +521,31 @@ mod tests {
         let count = late.clone();
         informers.informer::<ConfigMap>().on_event(move |_| *count.lock() += 1);
         assert_eq!((*late.lock(), tasks.len()), (3, 1));
+        shutdown.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_cannot_be_decoded_holds_up_no_other() {
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let broken = |name: &str, uid: &str, version: &str| {
+            let mut broken = map(name, uid, version);
+            broken["data"] = json!(5);
+            broken
+        };
+        // `a` was decodable when it was seen first; the list is read once more when it is not.
+        let lists = vec![
+            list("2", &[map("a", "1", "1"), map("b", "2", "2")]),
+            list("5", &[broken("a", "1", "3"), map("b", "2", "2"), broken("c", "3", "4"), map("d", "4", "5")]),
+        ];
+        let event = json!({"type": "MODIFIED", "object": broken("a", "1", "3")});
+        let informers = Informers::new(server(lists, vec![event]), tasks.clone(), shutdown.clone());
+        let informer = informers.informer::<ConfigMap>();
+        let told = told(&informer);
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        assert_eq!(*told.lock(), ["+a", "+b", "+d"]);
+        assert_eq!(informer.store().list().len(), 3, "what is not decodable any more stays as it was");
         shutdown.cancel();
         tasks.close();
         tasks.wait().await;

@@ -19,7 +19,7 @@ use apiserver::{
     user::{MASTERS, UserInfo},
 };
 use async_trait::async_trait;
-use component_base::health::Endpoint as HealthEndpoint;
+use component_base::{health::Endpoint as HealthEndpoint, tls::ClientCertificates};
 use http::request::Parts;
 use storage::Store;
 use tokio::net::TcpListener;
@@ -206,8 +206,9 @@ fn tls(config: &Config) -> Result<rustls::ServerConfig> {
             component_base::tls::self_signed(&config.cert_dir, "apiserver", &hosts)?
         }
     };
-    Ok(match config.auth.asks_for_certificates() {
-        true => component_base::tls::server_config_for_anyone(&cert, &key)?,
-        false => component_base::tls::server_config(&cert, &key, None)?,
-    })
+    let clients = match config.auth.asks_for_certificates() {
+        true => ClientCertificates::Any,
+        false => ClientCertificates::Ignored,
+    };
+    Ok(component_base::tls::server_config(&cert, &key, clients)?)
 }

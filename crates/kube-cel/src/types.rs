@@ -78,6 +78,19 @@ impl PartialEq for ObjectType {
 pub(crate) const OPTIONAL: &str = "optional_type";
 
 impl Type {
+    /// The type of simple values that has this name.
+    pub(crate) fn scalar(name: &str) -> Option<Type> {
+        Some(match name {
+            "bool" => Type::Bool,
+            "int" => Type::Int,
+            "uint" => Type::Uint,
+            "double" => Type::Double,
+            "string" => Type::String,
+            "bytes" => Type::Bytes,
+            _ => return None,
+        })
+    }
+
     pub fn list(item: Type) -> Type {
         Type::List(Arc::new(item))
     }

@@ -53,7 +53,7 @@ impl SecurePort {
             Some(pair) => pair.clone(),
             None => self.self_signed()?,
         };
-        let tls = tls::server_config(&cert, &key, self.client_ca.as_deref())?;
+        let tls = tls::server_config(&cert, &key, self.client_ca.as_deref().into())?;
         let guard = Guard::new(client.clone(), true, self.always_allow);
         let port = HealthPort { checks, guard: Some(guard), extra };
         tasks.spawn(serve(listener, Some(Arc::new(tls)), Arc::new(port), shutdown));

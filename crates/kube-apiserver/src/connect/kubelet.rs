@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use apiserver::error::{Error, Result};
 use apiserver::server::Call;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use component_base::tls::AnyServer;
+use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{PrivateKeyDer, ServerName};
 use serde_json::Value;
 use streaming::BoxedIo;
 use tokio::net::TcpStream;
@@ -67,10 +66,9 @@ impl Kubelet {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder =
             || ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-        let any = |provider: &Arc<CryptoProvider>| Arc::new(Unverified(Arc::clone(provider)));
         let verifying = match &options.ca {
             Some(path) => builder()?.with_root_certificates(component_base::tls::read_roots(path)?),
-            None => builder()?.dangerous().with_custom_certificate_verifier(any(&provider)),
+            None => builder()?.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer)),
         };
         let tls = match &options.identity {
             Some((certificate, key)) => {
@@ -79,7 +77,8 @@ impl Kubelet {
             }
             None => verifying.with_no_client_auth(),
         };
-        let any_tls = builder()?.dangerous().with_custom_certificate_verifier(any(&provider)).with_no_client_auth();
+        let any_tls =
+            builder()?.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer)).with_no_client_auth();
         Ok(Self {
             tls: Arc::new(tls),
             any_tls: Arc::new(any_tls),
@@ -151,45 +150,6 @@ fn preferred_address(node: &Value, types: &[String]) -> Option<String> {
         let found = addresses.iter().find(|a| text(a, "/type") == wanted)?;
         Some(text(found, "/address").to_owned()).filter(|a| !a.is_empty())
     })
-}
-
-/// Accepts any certificate: for kubelets without a configured authority, and for proxied pods.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

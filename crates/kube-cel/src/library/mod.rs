@@ -119,17 +119,11 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
 /// The types that are values, by name.
 pub(crate) fn type_value(name: &str) -> Option<Type> {
     Some(match name {
-        "bool" => Type::Bool,
-        "int" => Type::Int,
-        "uint" => Type::Uint,
-        "double" => Type::Double,
-        "string" => Type::String,
-        "bytes" => Type::Bytes,
         "list" => Type::list(Type::Dyn),
         "map" => Type::map(Type::Dyn, Type::Dyn),
         "null_type" => Type::Null,
         "type" => Type::Type(Type::Dyn.into()),
-        _ => return None,
+        name => Type::scalar(name)?,
     })
 }
 

@@ -66,12 +66,6 @@ fn one(text: &str) -> Type {
     }
     match text {
         "dyn" => Type::Dyn,
-        "bool" => Type::Bool,
-        "int" => Type::Int,
-        "uint" => Type::Uint,
-        "double" => Type::Double,
-        "string" => Type::String,
-        "bytes" => Type::Bytes,
         "timestamp" => Type::Timestamp,
         "duration" => Type::Duration,
         "null" => Type::Null,
@@ -86,6 +80,6 @@ fn one(text: &str) -> Type {
         "GroupCheck" => Type::Opaque("kubernetes.authorization.GroupCheck", Vec::new()),
         "ResourceCheck" => Type::Opaque("kubernetes.authorization.ResourceCheck", Vec::new()),
         "Decision" => Type::Opaque("kubernetes.authorization.Decision", Vec::new()),
-        other => panic!("no type is called {other}"),
+        other => Type::scalar(other).unwrap_or_else(|| panic!("no type is called {other}")),
     }
 }

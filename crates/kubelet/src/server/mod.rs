@@ -61,7 +61,7 @@ async fn serve_tls(agent: Arc<Agent>, listener: TcpListener, server: Arc<Server>
         pair = certificate(&agent) => pair,
     };
     let config = pair.and_then(|(cert, key)| {
-        let config = tls::server_config(&cert, &key, agent.config.server.client_ca.as_deref());
+        let config = tls::server_config(&cert, &key, agent.config.server.client_ca.as_deref().into());
         config.context("TLS set-up of the kubelet's API")
     });
     let rotation = rotate(&agent);

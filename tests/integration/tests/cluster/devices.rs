@@ -1,7 +1,5 @@
 //! Devices: from slices and claims to bound pods, through the API server with the scheduler's own identity.
 
-use std::time::Duration;
-
 use api_types::k8s_openapi::api::{
     core::v1::Pod,
     resource::v1::{DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice},
@@ -12,9 +10,9 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use testkit::{Cluster, Options, eventually, simulate};
+use testkit::eventually;
 
-const MINUTE: Duration = Duration::from_secs(60);
+use crate::{MINUTE, in_default, on_cluster};
 
 async fn create<K: Clone + std::fmt::Debug + Serialize + DeserializeOwned>(api: &Api<K>, object: Value) {
     let object: K = serde_json::from_value(object).unwrap();
@@ -65,11 +63,10 @@ async fn node_of(pods: &Api<Pod>, name: &str) -> Result<String, String> {
 
 #[test]
 fn a_pod_runs_where_its_claim_finds_a_device() {
-    simulate(1, || async {
-        let cluster = Cluster::start(Options { nodes: 2, ..Options::default() }).await.unwrap();
+    on_cluster(1, 2, async |cluster| {
         let admin = cluster.admin();
-        let pods: Api<Pod> = Api::namespaced(admin.clone(), "default");
-        let claims: Api<ResourceClaim> = Api::namespaced(admin.clone(), "default");
+        let pods = in_default::<Pod>(&admin);
+        let claims = in_default::<ResourceClaim>(&admin);
         publish_devices(&admin).await;
 
         // The pod comes first and waits for its claim.
@@ -108,22 +105,20 @@ fn a_pod_runs_where_its_claim_finds_a_device() {
         assert_eq!(eventually(MINUTE, "the freed device to be given", bound).await, "node-1");
         let big = claims.get("big").await.unwrap();
         assert!(big.status.is_none_or(|status| status.allocation.is_none() && status.reserved_for.is_none()));
-        cluster.stop().await;
     });
 }
 
 #[test]
 fn claims_from_templates_live_with_their_pod() {
-    simulate(2, || async {
-        let cluster = Cluster::start(Options { nodes: 2, ..Options::default() }).await.unwrap();
+    on_cluster(2, 2, async |cluster| {
         let admin = cluster.admin();
-        let pods: Api<Pod> = Api::namespaced(admin.clone(), "default");
-        let claims: Api<ResourceClaim> = Api::namespaced(admin.clone(), "default");
+        let pods = in_default::<Pod>(&admin);
+        let claims = in_default::<ResourceClaim>(&admin);
         publish_devices(&admin).await;
         create(&pods, pod("early", json!({"resourceClaimTemplateName": "any"}))).await;
         let template = json!({"metadata": {"name": "any"}, "spec": {"metadata": {"labels": {"from": "template"}},
             "spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu"}}]}}}});
-        create(&Api::<ResourceClaimTemplate>::namespaced(admin.clone(), "default"), template).await;
+        create(&in_default::<ResourceClaimTemplate>(&admin), template).await;
         let bound = || async { node_of(&pods, "early").await };
         assert_eq!(eventually(MINUTE, "the pod to be bound", bound).await, "node-1");
         let status = pods.get("early").await.unwrap().status.unwrap();
@@ -139,17 +134,15 @@ fn claims_from_templates_live_with_their_pod() {
             left.map_or(Ok(()), |claim| Err(format!("{claim:?}")))
         };
         eventually(MINUTE, "the claim to vanish", gone).await;
-        cluster.stop().await;
     });
 }
 
 #[test]
 fn extended_resources_are_served_by_devices() {
-    simulate(3, || async {
-        let cluster = Cluster::start(Options { nodes: 2, ..Options::default() }).await.unwrap();
+    on_cluster(3, 2, async |cluster| {
         let admin = cluster.admin();
-        let pods: Api<Pod> = Api::namespaced(admin.clone(), "default");
-        let claims: Api<ResourceClaim> = Api::namespaced(admin.clone(), "default");
+        let pods = in_default::<Pod>(&admin);
+        let claims = in_default::<ResourceClaim>(&admin);
         publish_devices(&admin).await;
         let class = json!({"metadata": {"name": "card"}, "spec": {"extendedResourceName": "example.com/card"}});
         create(&Api::<DeviceClass>::all(admin.clone()), class).await;
@@ -168,6 +161,5 @@ fn extended_resources_are_served_by_devices() {
             left.map_or(Ok(()), |claim| Err(format!("{claim:?}")))
         };
         eventually(MINUTE, "the claim to vanish", gone).await;
-        cluster.stop().await;
     });
 }
