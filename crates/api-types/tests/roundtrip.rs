@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use api_types::schema::{Schema, lookup};
+use api_types::schema::{Schema, lookup, normalize};
 use api_types::{json, protobuf, yaml};
+use serde_json::Value;
 
 fn golden() -> Option<PathBuf> {
     let root = std::env::var_os("KEELSON_GOLDEN")
@@ -38,6 +39,62 @@ fn check(name: &str, form: &str, ours: &[u8], theirs: &[u8], failures: &mut Vec<
     }
 }
 
+/// A canonical message prints as its value does, also when some of its fields are gone.
+fn check_printing(name: &str, value: &Value, schema: &Schema, failures: &mut Vec<String>) {
+    let Schema::Struct(of) = schema else { return };
+    if !value["metadata"].is_object() || value.get("items").is_some() {
+        return;
+    }
+    let mut draw = 1u64;
+    for round in 0..40 {
+        let mut object = value.clone();
+        if round > 0 {
+            thin_out(&mut object, &mut draw);
+        }
+        for typed in ["kind", "apiVersion", "metadata"] {
+            object[typed] = if object[typed].is_null() { value[typed].clone() } else { object[typed].take() };
+        }
+        let Some(metadata) = object["metadata"].as_object_mut() else { continue };
+        metadata.remove("resourceVersion");
+        normalize(&mut object, schema);
+        let message = protobuf::encode_message(&object, schema);
+        let identity = protobuf::Identity {
+            api_version: object["apiVersion"].as_str().unwrap_or_default(),
+            kind: object["kind"].as_str().unwrap_or_default(),
+            resource_version: "77",
+        };
+        let mut printed = Vec::new();
+        if let Err(error) = protobuf::print_object(&message, of, identity, &mut printed) {
+            failures.push(format!("{name} can't be printed: {error}"));
+            continue;
+        }
+        let moved = protobuf::with_resource_version(&message, of, "77").expect("metadata");
+        let mut object = object.clone();
+        object["metadata"]["resourceVersion"] = "77".into();
+        check(name, "message->json", &printed, &json::to_vec(&object, schema), failures);
+        check(name, "message->pb", &moved, &protobuf::encode_message(&object, schema), failures);
+    }
+}
+
+/// Takes about every sixth member and item away.
+fn thin_out(value: &mut Value, draw: &mut u64) {
+    let mut gone = || {
+        *draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*draw >> 33).is_multiple_of(6)
+    };
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, _| !gone());
+            members.values_mut().for_each(|member| thin_out(member, draw));
+        }
+        Value::Array(items) => {
+            items.retain(|_| !gone());
+            items.iter_mut().for_each(|item| thin_out(item, draw));
+        }
+        _ => {}
+    }
+}
+
 fn check_fixture(dir: &Path, name: &str, failures: &mut Vec<String>) {
     let read = |ext: &str| std::fs::read(dir.join(format!("{name}.{ext}"))).expect("fixture");
     let schema = schema_of(name);
@@ -47,6 +104,9 @@ fn check_fixture(dir: &Path, name: &str, failures: &mut Vec<String>) {
         ("yaml", yaml::decode(&yaml_text, &schema).map(|d| (d.strict_error(), d.value)).map_err(|e| e.to_string())),
         ("pb", protobuf::decode_object(&pb, &schema).map(|v| (None, v)).map_err(|e| e.to_string())),
     ];
+    if let Ok((_, value)) = &decoded[2].1 {
+        check_printing(name, value, &schema, failures);
+    }
     for (from, result) in decoded {
         let (strict, value) = match result {
             Ok(found) => found,

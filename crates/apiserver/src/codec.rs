@@ -51,6 +51,31 @@ pub fn decode_stored_fields(stored: &[u8], format: &Format, wanted: &protobuf::P
     protobuf::decode_fields(unknown.raw, of, wanted).map(Some).map_err(corrupt)
 }
 
+/// Bare bytes of an object in a codec from its canonical stored bytes in the same format (see [`protobuf::print_object`]); `None` where they
+/// have to be decoded for it.
+pub fn print_stored(format: &Format, codec: Codec, stored: &[u8], revision: u64) -> Option<Bytes> {
+    let Schema::Struct(of) = &format.schema else { return None };
+    if format.custom || !stored.starts_with(protobuf::MAGIC) {
+        return None;
+    }
+    let unknown = protobuf::decode_envelope(stored).ok()?;
+    let resource_version = revision.to_string();
+    let identity = protobuf::Identity {
+        api_version: &unknown.api_version,
+        kind: &unknown.kind,
+        resource_version: &resource_version,
+    };
+    match codec {
+        Codec::Json => {
+            let mut out = Vec::with_capacity(2 * stored.len());
+            protobuf::print_object(unknown.raw, of, identity, &mut out).ok()?;
+            Some(exactly(out))
+        }
+        Codec::Protobuf => protobuf::with_resource_version(unknown.raw, of, &resource_version).ok().map(exactly),
+        Codec::Yaml => None,
+    }
+}
+
 /// The bytes to store.
 pub fn encode_stored(format: &Format, value: &Value) -> Result<Bytes> {
     if format.custom {

@@ -1,11 +1,12 @@
 //! The body of a list, put together from its items' bytes while it is sent.
 //!
-//! Items are the bytes that the cache holds; a body shares them, and copies no more than a chunk at a time. So what a list takes in memory
-//! does not grow with the number of clients that read it.
+//! A body holds entries of the cache and asks each for its bytes when it is its turn, a chunk at a time. So what a list takes in memory
+//! does not grow with the number of clients that read it, nor with what the cache has no room for.
 
 use std::{
     io::Write as _,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -17,7 +18,9 @@ use http_body_util::BodyExt as _;
 use serde_json::json;
 
 use crate::{
+    cache::{Entry, Form, Room},
     codec,
+    error::Error,
     model::Format,
     negotiate::{self, Codec},
     respond,
@@ -44,7 +47,8 @@ pub(crate) struct ListBody {
     joint: Joint,
     /// How much of the start of each item is left out: kind and version, which a list says once.
     skip: usize,
-    items: std::vec::IntoIter<Bytes>,
+    items: std::vec::IntoIter<Arc<Entry>>,
+    form: Form,
     first: bool,
     tail: Option<Bytes>,
     /// What is still to be sent.
@@ -52,32 +56,45 @@ pub(crate) struct ListBody {
 }
 
 impl ListBody {
-    /// The list of `items`, which are in the codec's bare form.
-    pub(crate) fn new(format: &Format, list_kind: &str, codec: Codec, meta: &ListMeta, items: Vec<Bytes>) -> ListBody {
+    /// The list of `items` in this form.
+    ///
+    /// # Errors
+    /// If one of them can't be encoded.
+    pub(crate) fn new(
+        format: &Format,
+        list_kind: &str,
+        form: Form,
+        meta: &ListMeta,
+        items: Vec<Arc<Entry>>,
+    ) -> Result<ListBody, Error> {
+        let codec = form.codec;
         let (joint, skip) = match codec {
             Codec::Protobuf => (Joint::Protobuf, 0),
             _ if format.custom => (Joint::Json(""), 0),
             _ => (Joint::Json("{"), codec::json_type_prefix(format).len()),
         };
-        let inner =
-            items.iter().enumerate().map(|(n, item)| joint.length(n == 0, item.len() - skip) + item.len() - skip);
-        let inner = inner.sum();
+        let mut inner = 0;
+        for (n, item) in items.iter().enumerate() {
+            let length = item.length(form)? - skip;
+            inner += joint.length(n == 0, length) + length;
+        }
         let (head, tail) = ends(format, list_kind, codec, meta, inner);
         let remaining = head.len() + inner + tail.len();
-        ListBody { head: Some(head), joint, skip, items: items.into_iter(), first: true, tail: Some(tail), remaining }
+        let items = items.into_iter();
+        Ok(ListBody { head: Some(head), joint, skip, items, form, first: true, tail: Some(tail), remaining })
     }
 
     /// The whole of it at once.
-    pub(crate) fn collect(mut self) -> Bytes {
+    pub(crate) fn collect(mut self) -> Result<Bytes, Error> {
         let mut out = BytesMut::with_capacity(self.remaining);
-        while self.next_piece(&mut out) {}
-        out.freeze()
+        while self.next_piece(&mut out)? {}
+        Ok(out.freeze())
     }
 
     /// The answer that sends it; compressed where the client takes it and it pays.
-    pub(crate) fn respond(self, request: &HeaderMap, content_type: &'static str) -> Response<Body> {
+    pub(crate) fn respond(self, request: &HeaderMap, content_type: &'static str) -> Result<Response<Body>, Error> {
         if self.remaining < CHUNK {
-            return respond::bytes(StatusCode::OK, content_type, self.collect());
+            return Ok(respond::bytes(StatusCode::OK, content_type, self.collect()?));
         }
         let compress = self.remaining >= respond::GZIP_MINIMUM && negotiate::accepts_gzip(request);
         let mut response = respond::bytes(StatusCode::OK, content_type, Bytes::new());
@@ -88,33 +105,34 @@ impl ListBody {
             let encoder = GzEncoder::new(Vec::with_capacity(CHUNK), Compression::new(1));
             *response.body_mut() = Gzip { list: self, encoder: Some(encoder) }.boxed_unsync();
         } else {
-            *response.body_mut() = self.map_err(|never| match never {}).boxed_unsync();
+            *response.body_mut() = self.boxed_unsync();
         }
-        response
+        Ok(response)
     }
 
     /// Adds the next piece to `out`; `false` when there is none.
-    fn next_piece(&mut self, out: &mut BytesMut) -> bool {
+    fn next_piece(&mut self, out: &mut BytesMut) -> Result<bool, Error> {
         let before = out.len();
         if let Some(head) = self.head.take() {
             out.extend_from_slice(&head);
         } else if let Some(item) = self.items.next() {
+            let item = item.bytes(self.form, Room::IfThere)?;
             let item = &item[self.skip..];
             self.joint.write(std::mem::take(&mut self.first), item.len(), out);
             out.extend_from_slice(item);
         } else if let Some(tail) = self.tail.take() {
             out.extend_from_slice(&tail);
         } else {
-            return false;
+            return Ok(false);
         }
         self.remaining -= out.len() - before;
-        true
+        Ok(true)
     }
 
-    fn next_chunk(&mut self) -> Option<Bytes> {
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let mut out = BytesMut::with_capacity(CHUNK.min(self.remaining) + 8 * 1024);
-        while out.len() < CHUNK && self.next_piece(&mut out) {}
-        (!out.is_empty()).then(|| out.freeze())
+        while out.len() < CHUNK && self.next_piece(&mut out)? {}
+        Ok((!out.is_empty()).then(|| out.freeze()))
     }
 }
 
@@ -156,10 +174,10 @@ fn ends(format: &Format, list_kind: &str, codec: Codec, meta: &ListMeta, inner: 
 
 impl http_body::Body for ListBody {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(self.next_chunk().map(|chunk| Ok(Frame::data(chunk))))
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(self.next_chunk().map_err(BoxError::from).transpose().map(|chunk| chunk.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -179,9 +197,9 @@ struct Gzip {
 }
 
 impl Gzip {
-    fn next_chunk(&mut self) -> std::io::Result<Option<Bytes>> {
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, BoxError> {
         while let Some(encoder) = &mut self.encoder {
-            let packed = match self.list.next_chunk() {
+            let packed = match self.list.next_chunk()? {
                 Some(chunk) => {
                     encoder.write_all(&chunk)?;
                     if encoder.get_ref().len() < CHUNK / 4 {
@@ -205,7 +223,7 @@ impl http_body::Body for Gzip {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Poll::Ready(self.next_chunk().map_err(BoxError::from).transpose().map(|chunk| chunk.map(Frame::data)))
+        Poll::Ready(self.next_chunk().transpose().map(|chunk| chunk.map(Frame::data)))
     }
 }
 
@@ -215,13 +233,13 @@ mod tests {
     use api_types::protobuf;
 
     use super::*;
-    use crate::model::StrategyHandle;
+    use crate::model::{StorageModel, StrategyHandle};
 
     struct NoRules;
 
     impl Strategy for NoRules {}
 
-    fn config_maps(count: usize) -> (Format, Vec<serde_json::Value>) {
+    fn config_maps(count: usize) -> (StorageModel, Vec<serde_json::Value>) {
         let format = Format {
             group: String::new(),
             version: "v1".into(),
@@ -232,15 +250,31 @@ mod tests {
             columns: None,
             source: None,
         };
+        let model = StorageModel {
+            prefix: "/registry/configmaps/".into(),
+            namespaced: false,
+            formats: vec![Arc::new(format)],
+            storage_format: 0,
+            convert: |_, _, value| Ok(value),
+            fields: Vec::new(),
+            selected: StorageModel::projection(&[]),
+            unknown_field: |_, _| String::new(),
+        };
         let object = |n| json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": format!("map-{n}")}, "data": {"text": "x".repeat(n * 7)}});
-        (format, (0..count).map(object).collect())
+        (model, (0..count).map(object).collect())
     }
 
     fn body(codec: Codec, count: usize) -> (ListBody, Vec<serde_json::Value>) {
-        let (format, objects) = config_maps(count);
-        let items = objects.iter().map(|o| codec::encode_bare(&format, codec, o).unwrap()).collect();
+        let (model, objects) = config_maps(count);
+        let format = Arc::clone(&model.formats[0]);
+        let model = Arc::new(model);
+        let items = objects.iter().zip(1..).map(|(object, revision)| {
+            let stored = codec::encode_stored(&format, object).unwrap();
+            Arc::new(Entry::new(&model, &format!("map-{revision}"), stored, revision))
+        });
         let meta = ListMeta { resource_version: "7".into(), ..ListMeta::default() };
-        (ListBody::new(&format, "ConfigMapList", codec, &meta, items), objects)
+        let list = ListBody::new(&format, "ConfigMapList", Form::new(0, codec), &meta, items.collect()).unwrap();
+        (list, objects)
     }
 
     #[test]
@@ -249,9 +283,9 @@ mod tests {
             for count in [0, 1, 300] {
                 let (mut chunked, _) = body(codec, count);
                 let announced = chunked.remaining;
-                let chunks: Vec<Bytes> = std::iter::from_fn(|| chunked.next_chunk()).collect();
+                let chunks: Vec<Bytes> = std::iter::from_fn(|| chunked.next_chunk().unwrap()).collect();
                 assert!(chunks.iter().all(|chunk| chunk.len() < 2 * CHUNK));
-                let whole = body(codec, count).0.collect();
+                let whole = body(codec, count).0.collect().unwrap();
                 assert_eq!(chunks.concat(), whole);
                 assert_eq!(announced, whole.len());
             }
@@ -261,14 +295,14 @@ mod tests {
     #[test]
     fn lists_are_what_their_items_were() {
         let (list, objects) = body(Codec::Json, 5);
-        let read: serde_json::Value = serde_json::from_slice(&list.collect()).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&list.collect().unwrap()).unwrap();
         assert_eq!(read["kind"], "ConfigMapList");
         assert_eq!(read["metadata"]["resourceVersion"], "7");
         let names =
             |items: &[serde_json::Value]| items.iter().map(|o| o["metadata"]["name"].clone()).collect::<Vec<_>>();
         assert_eq!(names(read["items"].as_array().unwrap()), names(&objects));
         let schema = api_types::schema::lookup("", "v1", "ConfigMapList").unwrap();
-        let read = protobuf::decode_object(&body(Codec::Protobuf, 5).0.collect(), &schema).unwrap();
+        let read = protobuf::decode_object(&body(Codec::Protobuf, 5).0.collect().unwrap(), &schema).unwrap();
         assert_eq!(names(read["items"].as_array().unwrap()), names(&objects));
     }
 
@@ -282,6 +316,6 @@ mod tests {
         }
         let mut text = Vec::new();
         std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut text).unwrap();
-        assert_eq!(text, body(Codec::Json, 300).0.collect());
+        assert_eq!(text, body(Codec::Json, 300).0.collect().unwrap());
     }
 }

@@ -125,10 +125,27 @@ impl StorageModel {
 
     /// Reads stored bytes into the served format `version`, with the resource version that they have.
     pub fn read(&self, stored: &[u8], revision: u64, version: usize) -> Result<Value> {
-        let value = self.decode(stored)?;
+        self.numbered(self.decode(stored)?, revision, version)
+    }
+
+    /// An object in the storage format as a served one, with its resource version.
+    pub fn numbered(&self, value: Value, revision: u64, version: usize) -> Result<Value> {
         let mut value = self.served(value, version)?;
         meta::set(&mut value, "resourceVersion", revision.to_string().into());
         Ok(value)
+    }
+
+    /// A form of canonical stored bytes without decoding them; `None` where that takes more than printing.
+    pub fn print(&self, stored: &[u8], revision: u64, form: Form) -> Option<Bytes> {
+        if form.version != self.storage_format {
+            return None;
+        }
+        codec::print_stored(self.storage(), form.codec, stored, revision)
+    }
+
+    /// Whether [`StorageModel::print`] may be used: `stored` is what is written of `value`, which is in the storage format.
+    pub fn is_canonical(&self, stored: &[u8], value: &Value) -> bool {
+        !self.storage().custom && codec::encode_stored(self.storage(), value).is_ok_and(|bytes| bytes == stored)
     }
 
     /// From the storage format to a served one.
@@ -300,6 +317,15 @@ pub struct Stored {
     /// The served format's index in the model.
     pub version: usize,
     pub behaviour: Arc<dyn Behaviour>,
+}
+
+impl Stored {
+    /// Tells the cache that a whole object of this version was written here.
+    pub(crate) fn written(&self, key: &str, revision: storage::Revision) {
+        if self.version == self.model.storage_format {
+            self.cache.written(&key[self.model.prefix.len()..], revision.0);
+        }
+    }
 }
 
 impl Resource {

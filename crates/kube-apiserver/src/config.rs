@@ -35,6 +35,8 @@ pub struct Config {
     pub serving: Option<(PathBuf, PathBuf)>,
     pub client_ca: Option<PathBuf>,
     pub backend: Backend,
+    /// Bytes that encoded forms of objects may take in memory.
+    pub encoded_cache: usize,
     pub request_timeout: Duration,
     /// Whether priority and fairness share out the requests that run at once.
     pub fairness: bool,
@@ -98,6 +100,7 @@ impl Config {
             serving,
             client_ca: path("client-ca-file"),
             backend: backend(flags),
+            encoded_cache: count(flags, "encoded-cache-mib")?.saturating_mul(1 << 20),
             request_timeout: flags.duration("request-timeout"),
             fairness: flags.bool("enable-priority-and-fairness"),
             max_reading: count(flags, "max-requests-inflight")?,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use apiserver::{
     admission::AdmissionChain,
     authz::Authorizer,
-    cache::Hub,
+    cache::{FormPool, Hub},
     catalog::Catalog,
     chain::{Gate, Impersonator, Limits, Server},
     documents::OpenApi,
@@ -64,7 +64,7 @@ impl ApiServer {
 pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: CancellationToken) -> Result<ApiServer> {
     let tasks = TaskTracker::new();
     let auth = Arc::new(Auth::new(config.auth.clone())?);
-    let hub = Hub::new(Arc::clone(&store), "/registry/");
+    let hub = Hub::new(Arc::clone(&store), "/registry/", FormPool::new(config.encoded_cache));
     let catalog = Catalog::default();
     let cell = CoreCell::default();
     let kubelet = Arc::new(connect::Kubelet::new(&config.kubelet)?);

@@ -306,36 +306,64 @@ impl Printer<'_> {
         }
     }
 
-    /// A string as Go escapes it: `<`, `>`, `&`, U+2028 and U+2029 too.
     fn string(&mut self, text: &str) {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        self.out.push(b'"');
-        let mut plain = 0;
-        for (at, c) in text.char_indices() {
-            let escape: &[u8] = match c {
-                '"' => b"\\\"",
-                '\\' => b"\\\\",
-                '\n' => b"\\n",
-                '\r' => b"\\r",
-                '\t' => b"\\t",
-                '\u{8}' => b"\\b",
-                '\u{c}' => b"\\f",
-                '\u{2028}' => b"\\u2028",
-                '\u{2029}' => b"\\u2029",
-                '\0'..='\u{1f}' | '<' | '>' | '&' => {
-                    let byte = c as usize;
-                    &[b'\\', b'u', b'0', b'0', HEX[byte >> 4], HEX[byte & 15]]
-                }
-                _ => continue,
-            };
-            self.out.extend(&text.as_bytes()[plain..at]);
-            self.out.extend(escape);
-            plain = at + c.len_utf8();
-        }
-        self.out.extend(&text.as_bytes()[plain..]);
-        self.out.push(b'"');
+        print_string(text, self.out);
     }
 }
+
+/// A string as Go escapes it: `<`, `>`, `&`, U+2028 and U+2029 too.
+pub(crate) fn print_string(text: &str, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let bytes = text.as_bytes();
+    out.push(b'"');
+    let mut plain = 0;
+    for (at, byte) in bytes.iter().copied().enumerate().filter(|(_, byte)| SPECIAL[usize::from(*byte)]) {
+        let mut length = 1;
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            0x8 => b"\\b",
+            0xc => b"\\f",
+            LINE_SEPARATORS => {
+                length = 3;
+                match bytes.get(at + 1..at + 3) {
+                    Some([0x80, 0xa8]) => b"\\u2028",
+                    Some([0x80, 0xa9]) => b"\\u2029",
+                    _ => continue,
+                }
+            }
+            _ => &[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]],
+        };
+        out.extend_from_slice(&bytes[plain..at]);
+        out.extend_from_slice(escape);
+        plain = at + length;
+    }
+    out.extend_from_slice(&bytes[plain..]);
+    out.push(b'"');
+}
+
+/// The first byte of U+2028 and U+2029 in UTF-8.
+const LINE_SEPARATORS: u8 = 0xe2;
+
+/// The bytes at which an escape may begin.
+const SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        special[byte] = true;
+        byte += 1;
+    }
+    special[b'"' as usize] = true;
+    special[b'\\' as usize] = true;
+    special[b'<' as usize] = true;
+    special[b'>' as usize] = true;
+    special[b'&' as usize] = true;
+    special[LINE_SEPARATORS as usize] = true;
+    special
+};
 
 struct ObjectState {
     empty: bool,

@@ -8,7 +8,7 @@ mod encode;
 mod parse;
 
 pub use decode::{DecodeError, Decoded, decode, decode_as_sent, decode_doc, decode_value};
-pub(crate) use encode::go_double;
 pub use encode::{encode, encode_list, encode_pretty, encode_value, encode_watch_event, pretty, to_vec};
+pub(crate) use encode::{go_double, print_string};
 pub(crate) use parse::double;
 pub use parse::{Doc, MAX_DEPTH, SyntaxError, parse};

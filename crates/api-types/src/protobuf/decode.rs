@@ -237,7 +237,7 @@ fn bytes_of<'a>(field: &Field, content: Content<'a>) -> Result<&'a [u8], DecodeE
     }
 }
 
-fn value(field: &Field, ty: &Type, content: Content<'_>, depth: usize) -> Result<Value, DecodeError> {
+pub(super) fn value(field: &Field, ty: &Type, content: Content<'_>, depth: usize) -> Result<Value, DecodeError> {
     match (ty, content) {
         (Type::Scalar(Scalar::String), Content::Bytes(bytes)) => Ok(Value::String(text(bytes))),
         (Type::Scalar(Scalar::Bytes), Content::Bytes(bytes)) => {

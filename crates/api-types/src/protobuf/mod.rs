@@ -3,10 +3,12 @@
 
 mod decode;
 mod encode;
+mod print;
 mod wire;
 
 pub use decode::{DecodeError, Projection, Unknown, decode_envelope, decode_fields, decode_message, decode_object};
 pub use encode::{encode_envelope, encode_message, encode_object, encode_watch_event, list_ends, list_item_head};
+pub use print::{Identity, print_object, with_resource_version};
 
 /// What every enveloped object starts with.
 pub const MAGIC: &[u8; 4] = b"k8s\0";

@@ -53,6 +53,11 @@ impl<'a> Reader<'a> {
         Reader { rest: message }
     }
 
+    /// How many bytes are still to be read.
+    pub(super) fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
     /// The next field's number and content.
     pub(super) fn next(&mut self) -> Result<Option<(u32, Content<'a>)>, DecodeError> {
         if self.rest.is_empty() {

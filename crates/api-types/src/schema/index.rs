@@ -20,6 +20,8 @@ struct Index {
     by_name: Vec<u16>,
     /// Positions in the struct's own fields by protobuf number; those without one are left out.
     by_number: Vec<u16>,
+    /// Where each of the struct's own fields is in the flat ones; of an inlined struct its first.
+    starts: Vec<u16>,
     /// Positions in the flat fields of what is printed when it is absent, and how.
     printed: Vec<(u16, Value)>,
 }
@@ -34,12 +36,17 @@ impl Index {
         let mut by_number: Vec<u16> =
             (0..of.fields.len() as u16).filter(|at| of.fields[usize::from(*at)].number > 0).collect();
         by_number.sort_by_key(|at| of.fields[usize::from(*at)].number);
+        let widths = of.fields.iter().map(|field| match &field.ty {
+            Type::Struct(inner) if field.inline.is_some() => inner.flat_fields().len() as u16,
+            _ => 1,
+        });
+        let starts = widths.scan(0, |at, width| Some(std::mem::replace(at, *at + width))).collect();
         let printed = if of.typed {
             (0..).zip(fields).filter_map(|(at, field)| Some((at, zero_of_field(field)?))).collect()
         } else {
             Vec::new()
         };
-        Index { flat, by_name, by_number, printed }
+        Index { flat, by_name, by_number, starts, printed }
     }
 }
 
@@ -67,9 +74,15 @@ impl Struct {
 
     /// The struct's own field of this protobuf number.
     pub fn numbered(&self, number: u32) -> Option<&Field> {
-        let by_number = &self.index().by_number;
-        let at = by_number.binary_search_by_key(&number, |at| self.fields[usize::from(*at)].number).ok()?;
-        Some(&self.fields[usize::from(by_number[at])])
+        self.numbered_at(number).map(|(field, _)| field)
+    }
+
+    /// The same, and where it is in [`Struct::flat`]; of an inlined struct its first field.
+    pub fn numbered_at(&self, number: u32) -> Option<(&Field, usize)> {
+        let index = self.index();
+        let at = index.by_number.binary_search_by_key(&number, |at| self.fields[usize::from(*at)].number).ok()?;
+        let own = usize::from(index.by_number[at]);
+        Some((&self.fields[own], index.starts[own].into()))
     }
 
     /// The struct's own fields in the order of their numbers.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::forms::{FormPool, Room};
 use crate::{error::Error, model::StorageModel, negotiate::Codec};
 
 /// What selectors look at, read once from each object.
@@ -35,23 +36,55 @@ pub struct Form {
     pub codec: Codec,
 }
 
-/// One object as of `revision`: the bytes in the store, and every form a client asked for, encoded once.
+/// One object as of `revision`: the bytes in the store, and the forms that clients asked for.
 pub struct Entry {
     /// The key below the resource's prefix: `namespace/name` or `name`.
     pub key: Arc<str>,
     pub revision: u64,
     pub stored: Bytes,
     pub selectable: Selectable,
-    /// Why the stored bytes can't be read; lists that would contain this entry fail with it.
+    /// Why what selectors see of the stored bytes can't be read; lists that would contain this entry fail with it. Of a value
+    /// that is broken elsewhere, reading it tells.
     pub broken: Option<String>,
     model: Arc<StorageModel>,
-    encoded: Mutex<Vec<(Form, Bytes)>>,
+    /// Accounts for the forms; `None` for entries that are in no cache and don't live long.
+    pool: Option<Arc<FormPool>>,
+    /// Whether the stored bytes are what this code writes of what it reads from them, once that is known. Forms are then made
+    /// without decoding them.
+    canonical: OnceLock<bool>,
+    forms: Mutex<Forms>,
     /// In the version that was asked for first.
     decoded: OnceLock<(usize, Arc<Value>)>,
 }
 
+#[derive(Default)]
+struct Forms {
+    known: Vec<Known>,
+    /// Whether somebody asked for one since the pool looked last.
+    asked_for: bool,
+}
+
+/// A form that was encoded once.
+struct Known {
+    form: Form,
+    length: usize,
+    /// `None` when it had to make room.
+    bytes: Option<Bytes>,
+}
+
 impl Entry {
+    /// An entry that is in no cache.
     pub fn new(model: &Arc<StorageModel>, key: &str, stored: Bytes, revision: u64) -> Entry {
+        Entry::pooled(model, None, key, stored, revision)
+    }
+
+    pub(super) fn pooled(
+        model: &Arc<StorageModel>,
+        pool: Option<&Arc<FormPool>>,
+        key: &str,
+        stored: Bytes,
+        revision: u64,
+    ) -> Entry {
         let (selectable, broken) = match model.selectable(&stored) {
             Ok(selectable) => (selectable, None),
             Err(e) => {
@@ -66,7 +99,9 @@ impl Entry {
             selectable,
             broken,
             model: Arc::clone(model),
-            encoded: Mutex::new(Vec::new()),
+            pool: pool.map(Arc::clone),
+            canonical: OnceLock::new(),
+            forms: Mutex::default(),
             decoded: OnceLock::new(),
         }
     }
@@ -80,7 +115,9 @@ impl Entry {
             selectable: self.selectable.clone(),
             broken: self.broken.clone(),
             model: Arc::clone(&self.model),
-            encoded: Mutex::new(Vec::new()),
+            pool: self.pool.clone(),
+            canonical: self.canonical.clone(),
+            forms: Mutex::default(),
             decoded: OnceLock::new(),
         }
     }
@@ -113,14 +150,92 @@ impl Entry {
         }
     }
 
-    /// The object's bytes in this form; encoded on first use.
-    pub fn bytes(&self, form: Form) -> Result<Bytes, Error> {
-        if let Some((_, bytes)) = self.encoded.lock().iter().find(|(f, _)| *f == form) {
-            return Ok(bytes.clone());
+    /// Tells that this server wrote the stored bytes, of a complete object in the storage version.
+    pub(super) fn written_here(&self) {
+        self.canonical.get_or_init(|| true);
+    }
+
+    /// The object's bytes in this form; encoded anew where they are not kept.
+    pub fn bytes(self: &Arc<Self>, form: Form, room: Room) -> Result<Bytes, Error> {
+        if let Some(bytes) = self.kept(form) {
+            return Ok(bytes);
         }
-        let bytes = self.model.encode(form, &self.value(form.version)?)?;
-        self.encoded.lock().push((form, bytes.clone()));
+        let bytes = self.encode(form)?;
+        self.learn_length(form, bytes.len());
+        match &self.pool {
+            Some(pool) => pool.keep(self, form, &bytes, room),
+            None => _ = self.take(form, &bytes),
+        }
         Ok(bytes)
+    }
+
+    /// The length of [`Entry::bytes`].
+    pub fn length(self: &Arc<Self>, form: Form) -> Result<usize, Error> {
+        let known = self.forms.lock().known.iter().find(|known| known.form == form).map(|known| known.length);
+        match known {
+            Some(length) => Ok(length),
+            None => Ok(self.bytes(form, Room::IfThere)?.len()),
+        }
+    }
+
+    fn kept(&self, form: Form) -> Option<Bytes> {
+        let mut forms = self.forms.lock();
+        let bytes = forms.known.iter().find(|known| known.form == form)?.bytes.clone()?;
+        forms.asked_for = true;
+        Some(bytes)
+    }
+
+    fn encode(&self, form: Form) -> Result<Bytes, Error> {
+        if self.canonical.get() == Some(&true)
+            && let Some(bytes) = self.model.print(&self.stored, self.revision, form)
+        {
+            debug_assert_eq!(
+                String::from_utf8_lossy(&bytes),
+                String::from_utf8_lossy(&self.model.encode(form, &self.value(form.version)?)?),
+                "{self:?} is not canonical"
+            );
+            return Ok(bytes);
+        }
+        if let Some(why) = &self.broken {
+            return Err(Error::internal(format!("object {}{}: {why}", self.model.prefix, self.key)));
+        }
+        let value = self.model.decode(&self.stored)?;
+        self.canonical.get_or_init(|| self.model.is_canonical(&self.stored, &value));
+        self.model.encode(form, &self.model.numbered(value, self.revision, form.version)?)
+    }
+
+    fn learn_length(&self, form: Form, length: usize) {
+        let mut forms = self.forms.lock();
+        if !forms.known.iter().any(|known| known.form == form) {
+            forms.known.reserve_exact(1);
+            forms.known.push(Known { form, length, bytes: None });
+        }
+    }
+
+    /// Takes a form of known length in; `false` if it is there already.
+    pub(super) fn take(&self, form: Form, bytes: &Bytes) -> bool {
+        let mut forms = self.forms.lock();
+        let known = forms.known.iter_mut().find(|known| known.form == form && known.bytes.is_none());
+        known.map(|known| known.bytes = Some(bytes.clone())).is_some()
+    }
+
+    /// Whether a form that is kept was asked for again since the last call.
+    pub(super) fn was_asked_for(&self) -> bool {
+        std::mem::take(&mut self.forms.lock().asked_for)
+    }
+
+    /// Keeps no form any longer.
+    pub(super) fn release(&self) {
+        let freed = self.forms.lock().known.iter_mut().filter_map(|known| known.bytes.take()).map(|b| b.len()).sum();
+        if let Some(pool) = &self.pool {
+            pool.released(freed);
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

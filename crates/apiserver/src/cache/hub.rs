@@ -17,7 +17,10 @@ use storage::{Event, ListOptions, Revision, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::resource::{ResourceCache, WINDOW};
+use super::{
+    forms::FormPool,
+    resource::{ResourceCache, WINDOW},
+};
 
 /// Keys read at once while the caches fill.
 const PAGE: usize = 2_000;
@@ -49,6 +52,8 @@ pub struct Hub {
     /// All caches contain everything up to this revision: for the caches, and for those who wait.
     reached: Arc<AtomicU64>,
     progress: watch::Sender<u64>,
+    /// The encoded forms of all caches.
+    forms: Arc<FormPool>,
     /// Whether the caches have been filled.
     filled: watch::Sender<bool>,
     registrations: mpsc::UnboundedSender<Registration>,
@@ -56,7 +61,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    pub fn new(store: Arc<dyn Store>, root: &str) -> Arc<Hub> {
+    pub fn new(store: Arc<dyn Store>, root: &str, forms: FormPool) -> Arc<Hub> {
         let (registrations, pending) = mpsc::unbounded_channel();
         Arc::new(Hub {
             store,
@@ -64,6 +69,7 @@ impl Hub {
             caches: RwLock::default(),
             reached: Arc::default(),
             progress: watch::channel(0).0,
+            forms: Arc::new(forms),
             filled: watch::channel(false).0,
             registrations,
             pending: parking_lot::Mutex::new(Some(pending)),
@@ -72,7 +78,7 @@ impl Hub {
 
     /// Adds a cache before [`Hub::run`] starts.
     pub fn add(&self, cache: Arc<ResourceCache>) {
-        cache.follow(Arc::clone(&self.reached));
+        cache.join(&self.reached, &self.forms);
         self.caches.write().insert(cache.model.prefix.clone(), cache);
     }
 
@@ -81,6 +87,11 @@ impl Hub {
         let (done, filled) = oneshot::channel();
         self.registrations.send(Registration { cache, done }).map_err(|_| HubError::Closed)?;
         Ok(filled.await.map_err(|_| HubError::Closed)??)
+    }
+
+    /// The encoded forms of all caches.
+    pub fn forms(&self) -> &FormPool {
+        &self.forms
     }
 
     /// Stops feeding the cache of this prefix; its watches end.
@@ -186,6 +197,7 @@ impl Hub {
     }
 
     async fn take_in(&self, registration: Registration) {
+        registration.cache.join(&self.reached, &self.forms);
         let result = self.fill_one(&registration.cache).await;
         if result.is_ok() {
             self.add(registration.cache);

@@ -1,7 +1,7 @@
 //! The cache of one resource: entries, recent events, watches.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::{
         Arc,
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{
     entry::Entry,
+    forms::FormPool,
     index::{Indexes, Term},
     watchers::Watchers,
 };
@@ -22,6 +23,8 @@ use crate::model::StorageModel;
 
 /// Events kept for watches that start in the past.
 pub(super) const WINDOW: usize = 10_000;
+/// Fewer are kept when the former states in them take more than this.
+const WINDOW_BYTES: usize = 64 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -40,6 +43,11 @@ pub struct CacheEvent {
 impl CacheEvent {
     pub fn revision(&self) -> u64 {
         self.entry.revision
+    }
+
+    /// What the store's bytes of the former state take.
+    fn former_bytes(&self) -> usize {
+        self.prev.as_ref().map_or(0, |prev| prev.stored.len())
     }
 }
 
@@ -90,6 +98,8 @@ struct State {
     entries: BTreeMap<Arc<str>, Arc<Entry>>,
     indexes: Indexes,
     window: VecDeque<Arc<CacheEvent>>,
+    /// What the store's bytes of the former states in the window take.
+    window_bytes: usize,
     /// All events after this revision are in `window`.
     window_start: u64,
     /// The state that it was filled with. Events at or before this revision are known already.
@@ -98,6 +108,9 @@ struct State {
     revision: u64,
     /// Every event up to here, of any resource, has been applied: told by the hub once for all caches.
     progress: Arc<AtomicU64>,
+    forms: Arc<FormPool>,
+    /// What this server wrote and has not come back yet.
+    written: BTreeSet<u64>,
     watchers: Watchers,
 }
 
@@ -114,16 +127,25 @@ impl ResourceCache {
 
     /// Takes over a complete state; watches end (their clients start again from a list).
     pub(super) fn reset(&self, items: Vec<(String, Bytes, u64)>, revision: u64) {
+        let forms = self.forms();
         let entries = items
             .into_iter()
             .map(|(key, stored, rev)| {
-                let entry = Entry::new(&self.model, &key, stored, rev);
+                let entry = Entry::pooled(&self.model, Some(&forms), &key, stored, rev);
                 (Arc::clone(&entry.key), Arc::new(entry))
             })
             .collect();
         let mut state = self.state.lock();
         let progress = Arc::clone(&state.progress);
-        *state = State { entries, window_start: revision, filled_at: revision, revision, progress, ..State::default() };
+        *state = State {
+            entries,
+            window_start: revision,
+            filled_at: revision,
+            revision,
+            progress,
+            forms,
+            ..State::default()
+        };
     }
 
     /// Applies one event of the store's watch. There may be several of one revision: keys of one lease expire together.
@@ -131,8 +153,11 @@ impl ResourceCache {
         if self.state.lock().filled_at >= revision {
             return;
         }
-        let entry = Arc::new(Entry::new(&self.model, key, stored, revision));
+        let entry = Arc::new(Entry::pooled(&self.model, Some(&self.forms()), key, stored, revision));
         let mut state = self.state.lock();
+        if state.was_written(revision) {
+            entry.written_here();
+        }
         let prev = state.entries.insert(Arc::clone(&entry.key), Arc::clone(&entry));
         state.indexes.replace(prev.as_ref(), Some(&entry));
         state.dispatch(CacheEvent { change: Change::Put, entry, prev });
@@ -150,9 +175,24 @@ impl ResourceCache {
         }
     }
 
-    /// Where to read up to which revision nothing is missing.
-    pub(super) fn follow(&self, progress: Arc<AtomicU64>) {
-        self.state.lock().progress = progress;
+    /// Takes over where to read up to which revision nothing is missing, and what accounts for encoded forms.
+    pub(super) fn join(&self, progress: &Arc<AtomicU64>, forms: &Arc<FormPool>) {
+        let mut state = self.state.lock();
+        (state.progress, state.forms) = (Arc::clone(progress), Arc::clone(forms));
+    }
+
+    fn forms(&self) -> Arc<FormPool> {
+        Arc::clone(&self.state.lock().forms)
+    }
+
+    /// Tells that this server wrote the object, complete and in the storage version, as of `revision`.
+    pub fn written(&self, key: &str, revision: u64) {
+        let mut state = self.state.lock();
+        match state.entries.get(key) {
+            Some(entry) if entry.revision == revision => entry.written_here(),
+            _ if state.revision < revision => _ = state.written.insert(revision),
+            _ => {}
+        }
     }
 
     /// The newest revision that this cache has seen.
@@ -227,15 +267,31 @@ impl State {
             .collect()
     }
 
+    /// Whether this server wrote the revision. What is older has come, or never will.
+    fn was_written(&mut self, revision: u64) -> bool {
+        while let Some(first) = self.written.first().filter(|first| **first <= revision).copied() {
+            self.written.remove(&first);
+            if first == revision {
+                return true;
+            }
+        }
+        false
+    }
+
     fn dispatch(&mut self, event: CacheEvent) {
         let event = Arc::new(event);
         self.revision = event.revision();
-        if self.window.len() == WINDOW
-            && let Some(oldest) = self.window.pop_front()
-        {
+        self.window_bytes += event.former_bytes();
+        while self.window.len() >= WINDOW || self.window_bytes > WINDOW_BYTES {
+            let Some(oldest) = self.window.pop_front() else { break };
+            self.window_bytes -= oldest.former_bytes();
             self.window_start = oldest.revision();
         }
         self.window.push_back(Arc::clone(&event));
         self.watchers.dispatch(&event);
+        // Who still waits for the former state encodes it again.
+        if let Some(prev) = &event.prev {
+            prev.release();
+        }
     }
 }

@@ -9,8 +9,11 @@ use serde_json::json;
 use storage::{Revision, Store, embedded::Embedded};
 use tokio_util::sync::CancellationToken;
 
-use super::{By, Change, Hub, ResourceCache, Scope, Subscription, Term};
-use crate::model::{Format, SelectableField, StorageModel, StrategyHandle};
+use super::{By, Change, Entry, Form, FormPool, Hub, ResourceCache, Room, Scope, Subscription, Term};
+use crate::{
+    model::{Format, SelectableField, StorageModel, StrategyHandle},
+    negotiate::Codec,
+};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -51,7 +54,7 @@ struct World {
 
 impl World {
     async fn start(store: Arc<Embedded>) -> World {
-        let hub = Hub::new(store.clone(), "/registry/");
+        let hub = Hub::new(store.clone(), "/registry/", FormPool::default());
         let things = Arc::new(ResourceCache::new(model()));
         hub.add(things.clone());
         let shutdown = CancellationToken::new();
@@ -195,4 +198,70 @@ fn several_events_of_one_revision_are_all_taken() {
     cache.reset(Vec::new(), 9);
     cache.put("ns/a", object(), 8);
     assert!(cache.is_empty());
+}
+
+/// A cache of things `ns/0`, `ns/1`, ... and the length of each one's form.
+fn pooled(pool: &Arc<FormPool>, count: u64) -> (ResourceCache, usize) {
+    let cache = ResourceCache::new(model());
+    cache.join(&Arc::default(), pool);
+    for n in 0..count {
+        cache.put(&format!("ns/{n}"), thing(), n + 100);
+    }
+    (cache, Arc::new(Entry::new(&model(), "ns/0", thing(), 100)).length(FORM).unwrap())
+}
+
+fn thing() -> Bytes {
+    Bytes::from(json!({"apiVersion": "example.test/v1", "kind": "Thing", "text": "x".repeat(1000)}).to_string())
+}
+
+const FORM: Form = Form { version: 0, codec: Codec::Json };
+
+#[test]
+fn forms_stay_within_their_budget() {
+    let pool = Arc::new(FormPool::new(5_000));
+    let (cache, length) = pooled(&pool, 10);
+    assert_eq!(pool.used(), 0);
+    let read = |n: u64, room| cache.get(&format!("ns/{n}")).0.unwrap().bytes(FORM, room).unwrap();
+    let most = 5_000 / length;
+    // A list keeps what there is room for, and displaces nothing.
+    let forms: Vec<Bytes> = (0..10).map(|n| read(n, Room::IfThere)).collect();
+    assert_eq!(pool.used(), most * length);
+    let kept = |n: u64| read(n, Room::IfThere).as_ptr() == forms[n as usize].as_ptr();
+    assert_eq!((0..10).filter(|n| kept(*n)).count(), most);
+    // Who asks for one object has it kept, at the cost of what nobody asked for again.
+    for n in 0..10 {
+        cache.get(&format!("ns/{n}")).0.unwrap().was_asked_for();
+    }
+    read(0, Room::Make);
+    let last = read(9, Room::Make);
+    assert_eq!(read(9, Room::IfThere).as_ptr(), last.as_ptr());
+    assert!(kept(0), "it was asked for again");
+    assert!(!kept(1), "the oldest one made room");
+    assert!(pool.used() <= 5_000);
+}
+
+#[test]
+fn forms_go_with_their_entries() {
+    let pool = Arc::new(FormPool::new(1 << 20));
+    let (cache, length) = pooled(&pool, 10);
+    let entries: Vec<_> = (0..10).map(|n| cache.get(&format!("ns/{n}")).0.unwrap()).collect();
+    entries.iter().for_each(|entry| _ = entry.bytes(FORM, Room::Make).unwrap());
+    assert_eq!(pool.used(), 10 * length);
+    // A former state is in the window still, its form is not.
+    cache.put("ns/0", thing(), 200);
+    assert_eq!(pool.used(), 9 * length);
+    drop(entries);
+    drop(cache);
+    assert_eq!(pool.used(), 0);
+}
+
+#[test]
+fn the_window_is_bounded_in_bytes_too() {
+    let cache = ResourceCache::new(model());
+    let large = || Bytes::from(format!(r#"{{"kind":"Thing","text":"{}"}}"#, "x".repeat(1 << 20)));
+    for revision in 1..=100 {
+        cache.put("ns/one", large(), revision);
+    }
+    assert!(cache.watch(&Scope::default(), Some(10)).is_err());
+    assert!(cache.watch(&Scope::default(), Some(90)).is_ok());
 }

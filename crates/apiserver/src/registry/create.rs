@@ -105,7 +105,10 @@ impl Registry {
         }
         let bytes = stored.model.to_stored(object, stored.version)?;
         match self.store.put(&key, bytes, Revision(0), stored.behaviour.time_to_live()).await {
-            Ok(revision) => Ok(Some(revision)),
+            Ok(revision) => {
+                stored.written(&key, revision);
+                Ok(Some(revision))
+            }
             Err(StoreError::Conflict { .. }) => Err(taken()),
             Err(e) => Err(from_store(&e)),
         }

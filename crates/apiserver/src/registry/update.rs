@@ -163,6 +163,7 @@ impl Registry {
         }
         match self.store.put(&kv.key, bytes, kv.mod_revision, stored.behaviour.time_to_live()).await {
             Ok(revision) => {
+                stored.written(&kv.key, revision);
                 stored.behaviour.after_update(&new, old).await;
                 Ok(Attempt::Done(with_revision(new, revision)))
             }

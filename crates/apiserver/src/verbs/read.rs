@@ -8,7 +8,7 @@ use storage::{Revision, StoreError};
 
 use super::object_namespace;
 use crate::{
-    cache::{Entry, Form, Scope},
+    cache::{Entry, Form, Room, Scope},
     codec,
     continue_token::{Token, expired},
     error::{Error, Result, from_store, too_new},
@@ -32,7 +32,7 @@ pub(super) async fn get(call: Call) -> Result<Response<Body>> {
     let stored = resource.stored()?;
     let entry = call.core.registry.get(resource, object_namespace(&call), &call.info.name).await?;
     if accepted.transform == Transform::None && !accepted.pretty && accepted.codec != Codec::Yaml {
-        let bare = entry.bytes(Form::new(stored.version, accepted.codec))?;
+        let bare = entry.bytes(Form::new(stored.version, accepted.codec), Room::Make)?;
         let body = codec::frame(&resource.format, accepted.codec, bare);
         return Ok(respond::bytes(StatusCode::OK, accepted.codec.content_type(), body));
     }
@@ -53,7 +53,7 @@ pub(super) async fn list(call: Call) -> Result<Response<Body>> {
     let page = list_entries(&call.core, &call.resource, scope, &options).await?;
     let (request, kind) = (call.request.headers(), accepted.codec.content_type());
     if accepted.transform == Transform::None && !accepted.pretty && accepted.codec != Codec::Yaml {
-        return Ok(list_body(&call.resource, accepted.codec, &page)?.respond(request, kind));
+        return list_body(&call.resource, accepted.codec, &page)?.respond(request, kind);
     }
     let body = encode_list(&call.resource, &accepted, &call.query, &page)?;
     Ok(respond::maybe_compressed(request, StatusCode::OK, kind, body))
@@ -62,8 +62,7 @@ pub(super) async fn list(call: Call) -> Result<Response<Body>> {
 /// The list from the bytes that the cache holds, none of them encoded again.
 pub(super) fn list_body(resource: &Resource, codec: Codec, page: &Page) -> Result<ListBody> {
     let form = Form::new(resource.stored()?.version, codec);
-    let items = page.entries.iter().map(|e| e.bytes(form)).collect::<Result<Vec<_>>>()?;
-    Ok(ListBody::new(&resource.format, &resource.list_kind, codec, &page.meta, items))
+    ListBody::new(&resource.format, &resource.list_kind, form, &page.meta, page.entries.clone())
 }
 
 /// A list in a form that is not at hand.
@@ -71,7 +70,7 @@ fn encode_list(resource: &Resource, accepted: &Accepted, query: &Query, page: &P
     let stored = resource.stored()?;
     let values = || page.entries.iter().map(|e| e.value(stored.version)).collect::<Result<Vec<Value>>>();
     match &accepted.transform {
-        Transform::None => codec::reencode_json(accepted, &list_body(resource, Codec::Json, page)?.collect()),
+        Transform::None => codec::reencode_json(accepted, &list_body(resource, Codec::Json, page)?.collect()?),
         Transform::Table { version } => {
             let table = table::of_objects(resource, &values()?, version, query, &page.meta)?;
             codec::encode_json_value(accepted, &table)

@@ -16,7 +16,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{object_namespace, read::CATCH_UP};
 use crate::{
-    cache::{CacheEvent, Change, Entry, Form, Scope, Subscription, TooOld},
+    cache::{CacheEvent, Change, Entry, Form, Room, Scope, Subscription, TooOld},
     codec,
     error::{Error, Result, too_new},
     model::{Resource, Stored},
@@ -251,7 +251,7 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn initial(&mut self, entry: &Entry, out: &mut BytesMut) -> Result<()> {
+    fn initial(&mut self, entry: &Arc<Entry>, out: &mut BytesMut) -> Result<()> {
         if self.selector.matches(entry) { self.object("ADDED", entry, out) } else { Ok(()) }
     }
 
@@ -264,18 +264,18 @@ impl Encoder {
             (true, false) if event.change == Change::Delete => self.object("DELETED", &event.entry, out),
             // It no longer matches: this watch sees it leave as it last saw it, at the revision of the change.
             (true, false) => match &event.prev {
-                Some(prev) => self.object("DELETED", &prev.removed_at(event.revision()), out),
+                Some(prev) => self.object("DELETED", &Arc::new(prev.removed_at(event.revision())), out),
                 None => Ok(()),
             },
             (false, false) => Ok(()),
         }
     }
 
-    fn object(&mut self, kind: &str, entry: &Entry, out: &mut BytesMut) -> Result<()> {
+    fn object(&mut self, kind: &str, entry: &Arc<Entry>, out: &mut BytesMut) -> Result<()> {
         let codec = if self.accepted.codec == Codec::Yaml { Codec::Json } else { self.accepted.codec };
         let bytes = match &self.accepted.transform {
             Transform::None => {
-                let bare = entry.bytes(Form::new(self.stored.version, codec))?;
+                let bare = entry.bytes(Form::new(self.stored.version, codec), Room::Make)?;
                 codec::frame(&self.resource.format, codec, bare)
             }
             _ => self.transformed(&entry.value(self.stored.version)?)?,
