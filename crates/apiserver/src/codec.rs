@@ -185,13 +185,27 @@ fn decode_protobuf(format: &Format, body: &[u8]) -> Result<Value> {
     protobuf::decode_object(body, &format.schema).map_err(|e| bad(&e))
 }
 
-/// Checks a value that was patched together against the schema, as if it had been decoded.
-pub fn decode_value(format: &Format, value: &Value) -> Result<(Value, Vec<String>)> {
-    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
+/// Checks a value that was patched together against the schema, as if it had been decoded. What is as in `old`, which was decoded once, is
+/// not looked at again.
+pub fn decode_patched(format: &Format, old: &Value, mut patched: Value) -> Result<(Value, Vec<String>)> {
+    let text = |name: &str| patched.get(name).and_then(Value::as_str).unwrap_or_default();
     check_type_meta(format, text("apiVersion"), text("kind"))?;
-    let decoded = json::decode_as_sent(&json::Doc::from(value), &format.schema)
+    let mut unchanged = serde_json::Map::new();
+    if let Value::Object(members) = &mut patched {
+        let same = |name: &str, value: &Value| value.is_object() && old.get(name) == Some(value);
+        for name in
+            members.iter().filter(|(name, value)| same(name, value)).map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        {
+            unchanged.extend(members.remove_entry(&name));
+        }
+    }
+    let decoded = json::decode_as_sent(&json::Doc::from(&patched), &format.schema)
         .map_err(|e| cannot_be_handled(format, &format.version, &e))?;
-    Ok((decoded.value, decoded.strict_errors))
+    let mut value = decoded.value;
+    if let Value::Object(members) = &mut value {
+        members.extend(unchanged);
+    }
+    Ok((value, decoded.strict_errors))
 }
 
 /// The configuration of an apply request as the client wrote it (YAML or JSON): types are checked, nothing is filled in.

@@ -111,25 +111,20 @@ pub(super) fn write(managed: &Managed, object: &mut Value) {
 }
 
 fn entry(manager: &Manager, owned: &Owned) -> Value {
-    let mut entry = json!({
-        "manager": manager.name,
-        "operation": if manager.applies { "Apply" } else { "Update" },
-        "apiVersion": owned.api_version,
-        "fieldsType": "FieldsV1",
-        "fieldsV1": owned.set.to_json(),
-    });
-    if let Some(fields) = entry.as_object_mut() {
-        if manager.name.is_empty() {
-            fields.remove("manager");
+    let mut entry = Map::new();
+    let mut text = |name: &str, text: &str| {
+        if !text.is_empty() {
+            entry.insert(name.to_owned(), Value::from(text));
         }
-        if !manager.subresource.is_empty() {
-            fields.insert("subresource".to_owned(), Value::from(manager.subresource.as_str()));
-        }
-        if let Some(time) = &owned.time {
-            fields.insert("time".to_owned(), Value::from(time.as_str()));
-        }
-    }
-    entry
+    };
+    text("manager", &manager.name);
+    text("operation", if manager.applies { "Apply" } else { "Update" });
+    text("subresource", &manager.subresource);
+    text("time", owned.time.as_deref().unwrap_or_default());
+    text("fieldsType", "FieldsV1");
+    entry.insert("apiVersion".to_owned(), Value::from(owned.api_version.as_str()));
+    entry.insert("fieldsV1".to_owned(), owned.set.to_json());
+    Value::Object(entry)
 }
 
 /// Puts the oldest update managers of one version together when there are too many.

@@ -84,16 +84,6 @@ impl Write<'_> {
 pub fn track_update(schema: &Type, old: Option<&Value>, new: &mut Value, write: &Write<'_>) {
     let mut managed = entries_for_update(old, new, write);
     managed::strip(new);
-    let keyless = |object: &Value| typed::has_keyless_items(object, schema);
-    // An object that has owners was looked at when they were recorded.
-    let tracked = old.is_some_and(|old| managed::of_object(old).is_some_and(|live| !live.is_empty()));
-    if keyless(new) || (!tracked && old.is_some_and(keyless)) {
-        return;
-    }
-    if managed.is_empty() && old.is_some() {
-        // An object that was never tracked is not tracked from an update on; its first apply begins.
-        return;
-    }
     let nothing;
     let before = match old {
         Some(old) => old,
@@ -102,11 +92,28 @@ pub fn track_update(schema: &Type, old: Option<&Value>, new: &mut Value, write: 
             &nothing
         }
     };
-    let mut after = new.clone();
+    let changed = typed::changed_members(before, new);
+    let keyless = |object: &Value| typed::has_keyless_items(object, schema);
+    // An object that has owners was looked at when they were recorded.
+    let tracked = old.is_some_and(|old| managed::of_object(old).is_some_and(|live| !live.is_empty()));
+    let mut after = members_of(new, &changed);
+    if keyless(if tracked { &after } else { new }) || (!tracked && old.is_some_and(keyless)) {
+        return;
+    }
+    if managed.is_empty() && old.is_some() {
+        // An object that was never tracked is not tracked from an update on; its first apply begins.
+        return;
+    }
     normalize_as_printed(&mut after, schema);
-    record(schema, before, &after, &mut managed, write);
+    record(typed::compare_members(before, &after, &changed, schema), &mut managed, write);
     managed::cap(&mut managed);
     managed::write(&managed, new);
+}
+
+/// These members of an object.
+fn members_of(object: &Value, names: &[String]) -> Value {
+    let member = |name: &String| Some((name.clone(), object.get(name)?.clone()));
+    Value::Object(names.iter().filter_map(member).collect())
 }
 
 /// The entries that a write starts from: those in the request, or else those of the live object.
@@ -125,8 +132,7 @@ fn entries_for_update(old: Option<&Value>, new: &Value, write: &Write<'_>) -> Ma
 }
 
 /// Takes changed fields from everybody and gives them to the writer.
-fn record(schema: &Type, old: &Value, new: &Value, managed: &mut Managed, write: &Write<'_>) {
-    let changes = typed::compare(old, new, schema);
+fn record(changes: Comparison, managed: &mut Managed, write: &Write<'_>) {
     take_over(managed, None, &changes);
     let changes = changes.without(write.resets);
     let taken = changes.modified.union(changes.added).difference(&UNOWNED);
@@ -175,7 +181,8 @@ pub fn apply(request: Request<'_>, write: &Write<'_>) -> Result<Value, ApiError>
     managed::strip(&mut live);
     if managed.is_empty() && request.live.is_some() {
         let adopt = Write { manager: BEFORE_FIRST_APPLY, subresource: "", ..*write };
-        record(request.schema, &zero(request.schema), &live, &mut managed, &adopt);
+        let all = typed::compare(&zero(request.schema), &live, request.schema);
+        record(all, &mut managed, &adopt);
     }
     let outcome = match merge_configuration(&request, write, &live, &managed, request.force) {
         Err(conflicts) if may_take_over(&conflicts, request.schema, &live, write) => {

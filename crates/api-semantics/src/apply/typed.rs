@@ -225,6 +225,23 @@ pub(super) fn compare(old: &Value, new: &Value, schema: &Type) -> Comparison {
     compare_nodes(Some(old), Some(new), Node::Schema(schema))
 }
 
+/// The names of the members in which two objects differ.
+pub(super) fn changed_members(old: &Value, new: &Value) -> Vec<String> {
+    let names = |object| Value::as_object(object).into_iter().flatten().map(|(name, _)| name);
+    let gone = names(old).filter(|name| new.get(*name).is_none());
+    names(new).chain(gone).filter(|name| old.get(*name) != new.get(*name)).cloned().collect()
+}
+
+/// What differs in these members of two objects; an object's schema is a struct.
+pub(super) fn compare_members(old: &Value, new: &Value, names: &[String], schema: &Type) -> Comparison {
+    let node = Node::Schema(schema);
+    let mut out = Comparison::default();
+    for name in names {
+        out.attach(compare_nodes(old.get(name), new.get(name), node.child(name)), || field_element(name));
+    }
+    out
+}
+
 fn compare_nodes(old: Option<&Value>, new: Option<&Value>, node: Node<'_>) -> Comparison {
     let mut out = Comparison::default();
     let present = match (old, new) {
@@ -237,6 +254,8 @@ fn compare_nodes(old: Option<&Value>, new: Option<&Value>, node: Node<'_>) -> Co
     match node.shape(present) {
         _ if is_empty(old) && is_empty(new) => same = old == new,
         Shape::Leaf => same = old == new,
+        // Most of what is compared has not changed.
+        _ if old == new => {}
         Shape::Object => compare_fields(old, new, node, &mut out),
         Shape::Items(kind, item_node) => compare_items(old, new, kind, item_node, &mut out),
     }

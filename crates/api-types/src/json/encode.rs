@@ -117,6 +117,9 @@ pub fn encode_watch_event(event_type: &str, object: &[u8], out: &mut Vec<u8>) {
     printer.out.push(b'}');
 }
 
+/// Most structs have at most so many fields.
+const SLOTS: usize = 48;
+
 struct Printer<'o> {
     out: &'o mut Vec<u8>,
     indent: Option<&'static str>,
@@ -197,15 +200,28 @@ impl Printer<'_> {
         mut state: ObjectState,
         depth: usize,
     ) -> ObjectState {
-        // What is there, and what is printed all the same, in the order of the fields.
-        let mut order: Vec<(usize, Option<&Value>)> = Vec::with_capacity(object.len() + 8);
-        let present = object.iter().filter(|(_, value)| !value.is_null());
-        order.extend(present.filter_map(|(name, value)| Some((of.position(name)?, Some(value)))));
-        order.extend(of.printed().map(|(at, _)| (at, None)));
-        order.sort_unstable_by_key(|(at, value)| (*at, value.is_none()));
-        order.dedup_by_key(|(at, _)| *at);
-        for (at, value) in order {
-            state = self.field(&of.flat()[at], value, state, depth);
+        // What is there, in the order of the fields; what is printed all the same comes between.
+        let mut slots = [None; SLOTS];
+        let mut many;
+        let flat = of.flat();
+        let values = match slots.get_mut(..flat.len()) {
+            Some(values) => values,
+            None => {
+                many = vec![None; flat.len()];
+                &mut many[..]
+            }
+        };
+        for (name, value) in object.iter().filter(|(_, value)| !value.is_null()) {
+            if let Some(at) = of.position(name) {
+                values[at] = Some(value);
+            }
+        }
+        let mut printed = of.printed().map(|(at, _)| at).peekable();
+        for (at, value) in values.iter().enumerate() {
+            let is_printed = printed.next_if_eq(&at).is_some();
+            if value.is_some() || is_printed {
+                state = self.field(&flat[at], *value, state, depth);
+            }
         }
         state
     }

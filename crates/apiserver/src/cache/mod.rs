@@ -22,3 +22,4 @@ pub use forms::{FormPool, Room};
 pub use hub::{Hub, HubError};
 pub use index::{By, Term};
 pub use resource::{CacheEvent, Change, ResourceCache, Scope, Subscription, TooOld};
+pub use watchers::Crowd;

@@ -17,7 +17,7 @@ use super::{
     entry::Entry,
     forms::FormPool,
     index::{Indexes, Term},
-    watchers::Watchers,
+    watchers::{Crowd, Watchers},
 };
 use crate::model::StorageModel;
 
@@ -89,6 +89,7 @@ pub struct Subscription {
     pub backlog: Vec<Arc<CacheEvent>>,
     /// Closed when this watch lagged too far or the cache was reset.
     pub events: mpsc::Receiver<Arc<CacheEvent>>,
+    pub crowd: Crowd,
     /// Everything at or before this revision is in `initial` or `backlog`.
     pub revision: u64,
 }
@@ -241,8 +242,8 @@ impl ResourceCache {
                 (Vec::new(), backlog.collect())
             }
         };
-        let events = state.watchers.add(scope);
-        Ok(Subscription { initial, backlog, events, revision: state.revision() })
+        let (events, crowd) = state.watchers.add(scope);
+        Ok(Subscription { initial, backlog, events, crowd, revision: state.revision() })
     }
 }
 

@@ -114,7 +114,7 @@ impl Request<'_> {
         }
         let old = old.ok_or_else(|| self.resource.not_found(self.name))?;
         let patched = patch_value(self.kind, format, old, self.body)?;
-        let mut new = check_shape(format, patched, self.options.field_validation, &self.writer.warnings)?;
+        let mut new = check_shape(format, old, patched, self.options.field_validation, &self.writer.warnings)?;
         if meta::name(&new) != self.name && !meta::name(&new).is_empty() {
             return Err(Error::bad_request(format!(
                 "the name of the object ({}) does not match the name on the URL ({})",
@@ -149,7 +149,7 @@ impl Request<'_> {
 /// A patch (but no apply) of something that is no stored object (a scale); the result has the format's shape.
 pub(super) fn apply_to(kind: PatchKind, format: &Format, present: &Value, body: &[u8]) -> Result<Value> {
     let patched = patch_value(kind, format, present, body)?;
-    check_shape(format, patched, FieldValidation::Ignore, &Warnings::default())
+    check_shape(format, present, patched, FieldValidation::Ignore, &Warnings::default())
 }
 
 fn patch_value(kind: PatchKind, format: &Format, old: &Value, body: &[u8]) -> Result<Patched> {
@@ -164,8 +164,14 @@ fn patch_value(kind: PatchKind, format: &Format, old: &Value, body: &[u8]) -> Re
 }
 
 /// Decodes the patched object again, as if it had been sent: types are checked, defaults filled in.
-fn check_shape(format: &Format, patched: Patched, validation: FieldValidation, warnings: &Warnings) -> Result<Value> {
-    let (mut value, more) = codec::decode_value(format, &patched.value)?;
+fn check_shape(
+    format: &Format,
+    old: &Value,
+    patched: Patched,
+    validation: FieldValidation,
+    warnings: &Warnings,
+) -> Result<Value> {
+    let (mut value, more) = codec::decode_patched(format, old, patched.value)?;
     let mut strict = patched.strict_errors;
     strict.extend(more);
     match validation {

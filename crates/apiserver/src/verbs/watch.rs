@@ -16,7 +16,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{object_namespace, read::CATCH_UP};
 use crate::{
-    cache::{CacheEvent, Change, Entry, Form, Room, Scope, Subscription, TooOld},
+    cache::{CacheEvent, Change, Crowd, Entry, Form, Room, Scope, Subscription, TooOld},
     codec,
     error::{Error, Result, too_new},
     model::{Resource, Stored},
@@ -35,8 +35,11 @@ const BOOKMARKS: Duration = Duration::from_secs(60);
 const LIFETIME: u64 = 1800;
 /// Frames are joined up to this size before they are handed to the connection.
 const CHUNK: usize = 64 * 1024;
-/// A watch that was just written to waits this long for more to go along: a lone event goes out at once, many go out together.
-const SPACING: Duration = Duration::from_millis(5);
+/// A watch that was just written to waits for more to go along: a lone event goes out at once, many go out together. It waits so long for each
+/// watch with the same events, as that is about what writing to all of them takes ...
+const SPACING: Duration = Duration::from_micros(50);
+/// ... but no longer than this.
+const MAX_SPACING: Duration = Duration::from_millis(25);
 
 pub(super) async fn watch(call: Call) -> Result<Response<Body>> {
     let accepted = respond::negotiate(call.request.headers(), &call.query, true)?;
@@ -103,6 +106,7 @@ struct Stream {
     backlog: VecDeque<Arc<CacheEvent>>,
     /// `None` after the watch has failed.
     events: Option<tokio::sync::mpsc::Receiver<Arc<CacheEvent>>>,
+    crowd: Crowd,
     core: Arc<crate::server::Core>,
     /// The bookmark that ends the initial events, at this revision.
     initial_end: Option<u64>,
@@ -133,6 +137,7 @@ impl Stream {
             initial: subscription.initial.into(),
             backlog: subscription.backlog.into(),
             events: Some(subscription.events),
+            crowd: subscription.crowd,
             core: Arc::clone(&call.core),
             initial_end: wants_end.then_some(subscription.revision),
             bookmarks: options.allow_bookmarks,
@@ -147,7 +152,8 @@ impl Stream {
     /// A stream that says why it can't be, and ends.
     fn failed(call: &Call, encoder: Encoder, error: &Error) -> Stream {
         let (_, events) = tokio::sync::mpsc::channel(1);
-        let empty = Subscription { initial: Vec::new(), backlog: Vec::new(), events, revision: 0 };
+        let (initial, backlog, crowd) = (Vec::new(), Vec::new(), Crowd::default());
+        let empty = Subscription { initial, backlog, events, crowd, revision: 0 };
         let options = ListOptions::parse(&Query::default(), true).expect("no options are valid options");
         let mut stream = Stream::new(call, encoder, empty, &options, BOOKMARKS);
         stream.fail(error);
@@ -178,7 +184,8 @@ impl Stream {
                 self.fill();
             }
             if live {
-                self.not_before = Instant::now() + SPACING;
+                let crowd = u32::try_from(self.crowd.size()).unwrap_or(u32::MAX);
+                self.not_before = Instant::now() + MAX_SPACING.min(SPACING.saturating_mul(crowd));
             }
             return Some(self.pending.split().freeze());
         }

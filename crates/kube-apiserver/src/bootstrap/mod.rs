@@ -161,7 +161,7 @@ async fn put(core: &Core, part: Part, group: &str, plural: &str, object: Value) 
 
 fn decoded(resource: &Resource, mut object: Value) -> Result<Value, Error> {
     resource.format.stamp(&mut object);
-    let (mut object, _) = apiserver::codec::decode_value(&resource.format, &object)?;
+    let (mut object, _) = apiserver::codec::decode_patched(&resource.format, &Value::Null, object)?;
     resource.format.stamp(&mut object);
     resource.format.strategy.default(&mut object);
     Ok(object)
