@@ -55,7 +55,7 @@ pub fn decode_stored_fields(stored: &[u8], format: &Format, wanted: &protobuf::P
 /// have to be decoded for it.
 pub fn print_stored(format: &Format, codec: Codec, stored: &[u8], revision: u64) -> Option<Bytes> {
     let Schema::Struct(of) = &format.schema else { return None };
-    if format.custom || !stored.starts_with(protobuf::MAGIC) {
+    if format.custom || !of.is_whole_in_protobuf() || !stored.starts_with(protobuf::MAGIC) {
         return None;
     }
     let unknown = protobuf::decode_envelope(stored).ok()?;

@@ -1,8 +1,9 @@
 //! Canonical messages as JSON text and as messages with another resource version, without a value in between.
 //!
 //! A message is *canonical* when it is what [`encode_message`](super::encode_message) writes of a normalized value: what a
-//! store holds that this code has written. Of such a message the results here are those of decoding and encoding again,
-//! at a fraction of the cost. Of any other message they may differ; who does not know decodes.
+//! store holds that this code has written. Of such a message of a struct that
+//! [is whole in protobuf](crate::schema::Struct::is_whole_in_protobuf) the results here are those of decoding and encoding
+//! again, at a fraction of the cost. Of any other message they may differ; who does not know decodes.
 
 use std::io::Write;
 

@@ -9,7 +9,11 @@ use super::{Field, Struct, Type, normalize::zero_of_field};
 
 /// A struct's index, once somebody looked.
 #[derive(Clone, Debug, Default)]
-pub struct LazyIndex(OnceLock<Index>);
+pub struct LazyIndex {
+    fields: OnceLock<Index>,
+    /// See [`Struct::is_whole_in_protobuf`].
+    whole: OnceLock<bool>,
+}
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -50,9 +54,26 @@ impl Index {
     }
 }
 
+/// Whether all that a value of the type has is in its message. `seen` are the structs that are being looked at, or were.
+fn is_whole(ty: &Type, seen: &mut Vec<*const Struct>) -> bool {
+    match ty {
+        Type::Scalar(_) | Type::Any => true,
+        Type::List(list) => is_whole(&list.item, seen),
+        Type::Map(map) => is_whole(&map.value, seen),
+        Type::Struct(of) => {
+            let of: &Struct = of;
+            if seen.contains(&std::ptr::from_ref(of)) {
+                return true;
+            }
+            seen.push(of);
+            of.fields.iter().all(|field| field.number > 0 && is_whole(&field.ty, seen))
+        }
+    }
+}
+
 impl Struct {
     fn index(&self) -> &Index {
-        self.index.0.get_or_init(|| Index::new(self))
+        self.index.fields.get_or_init(|| Index::new(self))
     }
 
     /// All fields in JSON order, those of inlined structs in their place.
@@ -88,6 +109,15 @@ impl Struct {
     /// The struct's own fields in the order of their numbers.
     pub fn by_number(&self) -> impl Iterator<Item = &Field> {
         self.index().by_number.iter().map(|at| &self.fields[usize::from(*at)])
+    }
+
+    /// Whether an object's protobuf message says all that its JSON does, but for its own kind and version. The claim templates of a stateful set
+    /// have a kind and a version too, which protobuf leaves out.
+    pub fn is_whole_in_protobuf(&self) -> bool {
+        *self.index.whole.get_or_init(|| {
+            let mut seen = Vec::new();
+            self.fields.iter().all(|field| is_whole(&field.ty, &mut seen))
+        })
     }
 
     /// What is printed when it is absent: where in [`Struct::flat`], and as what.

@@ -287,6 +287,20 @@ mod tests {
     }
 
     #[test]
+    fn claim_templates_have_a_kind_that_protobuf_leaves_out() {
+        let whole = |group, kind| match lookup(group, "v1", kind) {
+            Some(Type::Struct(of)) => of.is_whole_in_protobuf(),
+            _ => panic!("no {kind}"),
+        };
+        assert!(!whole("apps", "StatefulSet"));
+        for (group, kind) in
+            [("", "Pod"), ("apps", "Deployment"), ("", "Node"), ("apiextensions.k8s.io", "CustomResourceDefinition")]
+        {
+            assert!(whole(group, kind), "{kind}");
+        }
+    }
+
+    #[test]
     fn every_reference_resolves() {
         assert!(all().len() > 1000);
         for of in all() {
