@@ -1,5 +1,7 @@
 //! Errors as the API answers them: upstream's `metav1.Status`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use crate::FieldError;
@@ -30,8 +32,8 @@ pub struct Details {
 pub struct ApiError {
     /// HTTP status code.
     pub code: u16,
-    /// `NotFound`, `Conflict`, ...; empty for unknown.
-    pub reason: &'static str,
+    /// `NotFound`, `Conflict`, ... (or what a webhook says); empty for unknown.
+    pub reason: Cow<'static, str>,
     pub message: String,
     pub details: Option<Box<Details>>,
     /// Goes into `metadata.continue`: where an expired list may go on. Usually empty.
@@ -44,8 +46,8 @@ fn qualified(group: &str, resource: &str) -> String {
 }
 
 impl ApiError {
-    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        ApiError { code, reason, message: message.into(), details: None, continue_token: String::new() }
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        ApiError { code, reason: reason.into(), message: message.into(), details: None, continue_token: String::new() }
     }
 
     fn about(code: u16, reason: &'static str, group: &str, kind: &str, name: &str, message: String) -> Self {
@@ -195,7 +197,7 @@ impl ApiError {
         });
         if let Value::Object(map) = &mut status {
             if !self.reason.is_empty() {
-                map.insert("reason".to_owned(), self.reason.into());
+                map.insert("reason".to_owned(), self.reason.as_ref().into());
             }
             if !self.continue_token.is_empty() {
                 map.insert("metadata".to_owned(), json!({ "continue": self.continue_token }));

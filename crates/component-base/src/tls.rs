@@ -92,6 +92,31 @@ pub fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
+/// Where distributions keep the authorities that the system trusts.
+const SYSTEM_ROOTS: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// The authorities that the system trusts; none where it has no file of them.
+pub fn system_roots() -> RootCertStore {
+    let file = SYSTEM_ROOTS.iter().map(Path::new).find(|file| file.exists());
+    file.and_then(|file| read_roots(file).ok()).unwrap_or_else(RootCertStore::empty)
+}
+
+/// A TLS failure in the words that upstream's users know.
+pub fn describe(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Bad;
+    match error {
+        rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => {
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned()
+        }
+        rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            "tls: failed to verify certificate: x509: certificate has expired or is not yet valid".to_owned()
+        }
+        rustls::Error::InvalidCertificate(other) => format!("tls: failed to verify certificate: x509: {other}"),
+        other => format!("tls: {other}"),
+    }
+}
+
 /// Which certificates clients may present to a server. None has to.
 #[derive(Clone, Copy, Debug)]
 pub enum ClientCertificates<'a> {

@@ -38,6 +38,8 @@ pub struct Config {
     /// Bytes that encoded forms of objects may take in memory.
     pub encoded_cache: usize,
     pub request_timeout: Duration,
+    /// `--enable-aggregator-routing`: webhooks of services are reached at an endpoint, not at the service's address.
+    pub services_by_endpoints: bool,
     /// Whether priority and fairness share out the requests that run at once.
     pub fairness: bool,
     pub max_reading: usize,
@@ -102,6 +104,7 @@ impl Config {
             backend: backend(flags),
             encoded_cache: count(flags, "encoded-cache-mib")?.saturating_mul(1 << 20),
             request_timeout: flags.duration("request-timeout"),
+            services_by_endpoints: flags.bool("enable-aggregator-routing"),
             fairness: flags.bool("enable-priority-and-fairness"),
             max_reading: count(flags, "max-requests-inflight")?,
             max_mutating: count(flags, "max-mutating-requests-inflight")?,

@@ -24,6 +24,7 @@ mod simple;
 mod storage_in_use;
 mod taint_nodes;
 mod tolerations;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ pub(crate) use configuration::Configurations;
 use crate::{cell::CoreCell, config::Config};
 
 /// Plugins that upstream has and that are not there yet; naming them to be disabled is fine.
-const ABSENT: [&str; 3] = ["ImagePolicyWebhook", "MutatingAdmissionWebhook", "ValidatingAdmissionWebhook"];
+const ABSENT: [&str; 1] = ["ImagePolicyWebhook"];
 
 /// The plugins that run: those on by default and those enabled, without those disabled.
 pub(crate) fn plugins(config: &Config, core: &CoreCell) -> Result<Vec<Arc<dyn Plugin>>> {
@@ -103,7 +104,9 @@ fn table(config: &Config, core: &CoreCell) -> Result<Vec<(Arc<dyn Plugin>, bool)
         (Arc::new(simple::Nothing("JobValidation")), true),
         (Arc::new(pod_nodes::PodResize(cell())), true),
         (Arc::new(policy::MutatingAdmissionPolicy::new(cell())), true),
+        (Arc::new(webhook::MutatingAdmissionWebhook::new(cell(), config.services_by_endpoints)), true),
         (Arc::new(policy::ValidatingAdmissionPolicy::new(cell())), true),
+        (Arc::new(webhook::ValidatingAdmissionWebhook::new(cell(), config.services_by_endpoints)), true),
         // What this charges, nobody else refuses.
         (Arc::new(resource_quota::ResourceQuota { cell: cell(), limited: file.limited_resources()? }), true),
         (Arc::new(simple::AlwaysDeny), false),

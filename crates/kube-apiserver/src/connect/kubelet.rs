@@ -132,15 +132,21 @@ impl Kubelet {
     }
 
     async fn within<T>(&self, place: &Place, work: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
-        let failed = |why: String| std::io::Error::other(format!("dial tcp {}: {why}", place.authority()));
+        let authority = place.authority();
         match tokio::time::timeout(self.timeout, work).await {
-            Ok(done) => done.map_err(|e| match e.kind() {
-                std::io::ErrorKind::ConnectionRefused => failed("connect: connection refused".to_owned()),
-                _ => failed(e.to_string()),
-            }),
-            Err(_) => Err(failed("i/o timeout".to_owned())),
+            Ok(done) => done.map_err(|e| dial_failure(&authority, &e)),
+            Err(_) => Err(dial_failure(&authority, &"i/o timeout")),
         }
     }
+}
+
+/// Why there is no connection, as Go puts it.
+pub(crate) fn dial_failure(authority: &str, why: &dyn std::fmt::Display) -> std::io::Error {
+    let why = why.to_string();
+    // The system's words begin in upper case and end with a number.
+    let refused = why.starts_with("Connection refused");
+    let why = if refused { "connect: connection refused" } else { &why };
+    std::io::Error::other(format!("dial tcp {authority}: {why}"))
 }
 
 /// The node's address of the first preferred type that it has.

@@ -18,6 +18,7 @@ use http::Response;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
+pub(crate) use kubelet::dial_failure;
 pub use kubelet::{Kubelet, KubeletOptions};
 
 /// (group, resource, subresource) and what answers it.

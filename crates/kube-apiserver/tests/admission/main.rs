@@ -1,6 +1,7 @@
-//! Admission through the server's front door, in memory: policies and plugins.
+//! Admission through the server's front door, in memory: policies, plugins and webhooks.
 
 mod mutating;
 mod plugins;
 mod server;
 mod validating;
+mod webhooks;

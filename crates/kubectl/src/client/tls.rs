@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use component_base::tls::AnyServer;
+pub(super) use component_base::tls::describe;
+use component_base::tls::{AnyServer, system_roots};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -10,10 +11,6 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::provider;
 use crate::error::{Error, Result};
 use crate::kubeconfig::Settings;
-
-/// Where distributions keep the authorities that the system trusts.
-const SYSTEM_ROOTS: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 fn broken(what: &str, error: impl std::fmt::Display) -> Error {
     Error::Plain(format!("unable to load {what}: {error}"))
@@ -51,8 +48,8 @@ pub(super) fn unused() -> Result<ClientConfig> {
 }
 
 fn roots(settings: &Settings) -> Result<RootCertStore> {
-    let mut store = RootCertStore::empty();
     if let Some(ca) = &settings.ca {
+        let mut store = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca) {
             store
                 .add(certificate.map_err(|e| broken("certificate-authority", e))?)
@@ -60,25 +57,5 @@ fn roots(settings: &Settings) -> Result<RootCertStore> {
         }
         return Ok(store);
     }
-    if let Some(file) = SYSTEM_ROOTS.iter().find(|f| std::path::Path::new(f).exists()) {
-        let certificates: Vec<_> =
-            CertificateDer::pem_file_iter(file).map_err(|e| broken("system roots", e))?.flatten().collect();
-        store.add_parsable_certificates(certificates);
-    }
-    Ok(store)
-}
-
-/// A TLS failure in the words that upstream's users know.
-pub(super) fn describe(error: &rustls::Error) -> String {
-    use rustls::CertificateError as Bad;
-    match error {
-        rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => {
-            "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned()
-        }
-        rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            "tls: failed to verify certificate: x509: certificate has expired or is not yet valid".to_owned()
-        }
-        rustls::Error::InvalidCertificate(other) => format!("tls: failed to verify certificate: x509: {other}"),
-        other => format!("tls: {other}"),
-    }
+    Ok(system_roots())
 }

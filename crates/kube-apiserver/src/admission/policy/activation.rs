@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, HashMap};
 
 use kube_cel::{AuthorizerValue, BUDGET, Check, EvalError, Scope, Value as Cel};
 
-use super::compiled::{Compiled, Policy};
+use super::compiled::Compiled;
 
-/// What all match conditions of a policy together may cost.
+/// What all match conditions of a policy or webhook together may cost.
 const CONDITIONS_BUDGET: u64 = 250_000;
 const OVER_BUDGET: &str =
     "validation failed due to running out of cost budget, no further validation rules will be run";
 
 /// What the authorizer said so far: whether, and why.
-pub(super) type Answers = HashMap<Check, (bool, String)>;
+pub(in crate::admission) type Answers = HashMap<Check, (bool, String)>;
 
 /// A question that has to be answered before an evaluation can go on.
 #[derive(Debug)]
-pub(super) struct Unanswered(pub(super) Box<Check>);
+pub(in crate::admission) struct Unanswered(pub(super) Box<Check>);
 
 /// Why no more expressions are run.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) enum Stop {
 
 /// The variables of a request that do not depend on the policy.
 #[derive(Clone)]
-pub(super) struct Inputs {
+pub(in crate::admission) struct Inputs {
     pub(super) object: Cel,
     pub(super) old_object: Cel,
     pub(super) request: Cel,
@@ -38,11 +38,11 @@ pub(super) struct Inputs {
     pub(super) resource: Check,
 }
 
-/// The scope of one policy's expressions with one set of parameters.
-pub(super) struct Activation<'a> {
+/// The scope of the expressions of one policy (with one set of parameters) or webhook.
+pub(in crate::admission) struct Activation<'a> {
     pub(super) inputs: &'a Inputs,
     pub(super) params: Cel,
-    policy: &'a Policy,
+    variables: &'a [(String, Compiled)],
     answers: &'a Answers,
     /// Variables that were worked out.
     made: RefCell<BTreeMap<String, Result<Cel, EvalError>>>,
@@ -70,7 +70,7 @@ impl Scope for Activation<'_> {
         if variable != "variables" {
             return None;
         }
-        let (_, compiled) = self.policy.variables.iter().find(|(n, _)| n == name)?;
+        let (_, compiled) = self.variables.iter().find(|(n, _)| n == name)?;
         Some(self.made(name, compiled))
     }
 
@@ -80,12 +80,17 @@ impl Scope for Activation<'_> {
 }
 
 impl<'a> Activation<'a> {
-    pub(super) fn new(policy: &'a Policy, inputs: &'a Inputs, params: Cel, answers: &'a Answers) -> Self {
-        Activation { inputs, params, policy, answers, made: RefCell::default(), spent: Cell::new(0) }
+    pub(in crate::admission) fn new(
+        variables: &'a [(String, Compiled)],
+        inputs: &'a Inputs,
+        params: Cel,
+        answers: &'a Answers,
+    ) -> Self {
+        Activation { inputs, params, variables, answers, made: RefCell::default(), spent: Cell::new(0) }
     }
 
     fn all_variables(&self) -> Result<Cel, EvalError> {
-        let fields = self.policy.variables.iter().map(|(name, made)| Ok((name.clone(), self.made(name, made)?)));
+        let fields = self.variables.iter().map(|(name, made)| Ok((name.clone(), self.made(name, made)?)));
         Ok(Cel::map(fields.collect::<Result<Vec<_>, EvalError>>()?))
     }
 
@@ -133,10 +138,10 @@ impl<'a> Activation<'a> {
     }
 
     /// Whether all match conditions hold. One that is false decides; otherwise an error does.
-    pub(super) fn conditions(&self) -> Result<Result<bool, String>, Unanswered> {
+    pub(in crate::admission) fn conditions(&self, all: &[Compiled]) -> Result<Result<bool, String>, Unanswered> {
         let mut budget = CONDITIONS_BUDGET;
         let mut failed = Vec::new();
-        for condition in &self.policy.conditions {
+        for condition in all {
             match self.run(condition, &mut budget) {
                 Ok(Ok(Cel::Bool(true))) => {}
                 Ok(Ok(_)) => return Ok(Ok(false)),

@@ -13,10 +13,10 @@ use serde_json::Value;
 use super::matching::Match;
 use crate::cell::CoreCell;
 
-pub(super) const GROUP: &str = "admissionregistration.k8s.io";
+pub(in crate::admission) const GROUP: &str = "admissionregistration.k8s.io";
 
 /// An expression, or why it is none.
-pub(super) type Compiled = std::result::Result<Expression, String>;
+pub(in crate::admission) type Compiled = std::result::Result<Expression, String>;
 
 /// A policy.
 pub(super) struct Policy {
@@ -171,7 +171,7 @@ pub(super) struct Bound {
 }
 
 /// Objects by name, each with the revision that it was compiled at.
-type Versions<T> = BTreeMap<String, (u64, Arc<T>)>;
+pub(in crate::admission) type Versions<T> = BTreeMap<String, (u64, Arc<T>)>;
 
 /// The compiled policies of one kind.
 pub(super) struct Policies {
@@ -202,31 +202,37 @@ impl Policies {
     /// All policies that are bound, by name. As fresh as the cache of the server.
     pub(super) fn bound(&self) -> Result<Vec<Bound>> {
         let mut state = self.state.lock();
-        self.refresh(self.policies, &mut state.policies, |v| Policy::new(v, self.mutates))?;
+        refresh(&self.cell, self.policies, &mut state.policies, |v| Policy::new(v, self.mutates))?;
         if state.policies.is_empty() {
             return Ok(Vec::new());
         }
-        self.refresh(self.bindings, &mut state.bindings, Binding::new)?;
+        refresh(&self.cell, self.bindings, &mut state.bindings, Binding::new)?;
         let bound = state.policies.values().map(|(_, policy)| {
             let all = state.bindings.values().filter(|(_, binding)| binding.policy == policy.name);
             Bound { policy: Arc::clone(policy), bindings: all.map(|(_, b)| Arc::clone(b)).collect() }
         });
         Ok(bound.filter(|b| !b.bindings.is_empty()).collect())
     }
+}
 
-    fn refresh<T>(&self, plural: &str, known: &mut Versions<T>, make: impl Fn(&Value) -> T) -> Result<()> {
-        let resource = self.cell.resource(GROUP, plural)?;
-        let stored = resource.stored()?;
-        let entries = stored.cache.list(&Scope::default()).0;
-        let mut before = std::mem::take(known);
-        for entry in entries {
-            let fresh = before.remove(entry.name()).filter(|(revision, _)| *revision == entry.revision);
-            let made = match fresh {
-                Some(found) => found,
-                None => (entry.revision, Arc::new(make(&entry.value(stored.version)?))),
-            };
-            known.insert(entry.name().to_owned(), made);
-        }
-        Ok(())
+/// Brings what is known of the objects of a kind up to date with the cache; makes only what changed.
+pub(in crate::admission) fn refresh<T>(
+    cell: &CoreCell,
+    plural: &str,
+    known: &mut Versions<T>,
+    make: impl Fn(&Value) -> T,
+) -> Result<()> {
+    let resource = cell.resource(GROUP, plural)?;
+    let stored = resource.stored()?;
+    let entries = stored.cache.list(&Scope::default()).0;
+    let mut before = std::mem::take(known);
+    for entry in entries {
+        let fresh = before.remove(entry.name()).filter(|(revision, _)| *revision == entry.revision);
+        let made = match fresh {
+            Some(found) => found,
+            None => (entry.revision, Arc::new(make(&entry.value(stored.version)?))),
+        };
+        known.insert(entry.name().to_owned(), made);
     }
+    Ok(())
 }

@@ -24,7 +24,7 @@ impl Denial {
 
 /// All that a policy has against a request.
 pub(super) fn validate(policy: &Policy, seen: &Activation<'_>) -> Result<Vec<Denial>, Unanswered> {
-    match seen.conditions()? {
+    match seen.conditions(&policy.conditions)? {
         Ok(true) => {}
         Ok(false) => return Ok(Vec::new()),
         Err(error) => return Ok(failures(policy, vec![error])),

@@ -1,15 +1,15 @@
-//! Whether a policy or a binding is about a request.
+//! Whether a policy, a binding or a webhook is about a request.
 
 use api_types::selector::LabelSelector;
 use serde_json::Value;
 
-/// Rules and selectors of a policy or binding.
+/// Rules and selectors of a policy, binding or webhook.
 #[derive(Debug, Default)]
-pub(super) struct Match {
+pub(in crate::admission) struct Match {
     namespaces: Selector,
     objects: Selector,
-    /// No rules: everything.
-    rules: Vec<Rule>,
+    /// `None`: everything.
+    rules: Option<Vec<Rule>>,
     excluded: Vec<Rule>,
     /// Whether a rule for another version of a resource counts.
     equivalent: bool,
@@ -64,6 +64,10 @@ fn strings(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(|s| s.as_str().map(str::to_owned)).collect()
 }
 
+fn rules(list: &Value) -> Vec<Rule> {
+    list.as_array().into_iter().flatten().map(Rule::of).collect()
+}
+
 impl Rule {
     fn of(rule: &Value) -> Rule {
         Rule {
@@ -108,12 +112,17 @@ pub(super) struct Labels<'a> {
 impl Match {
     /// From `matchConstraints` or `matchResources`; null matches everything.
     pub(super) fn of(value: &Value) -> Match {
-        let rules = |name: &str| value[name].as_array().into_iter().flatten().map(Rule::of).collect();
+        let rules = Some(rules(&value["resourceRules"])).filter(|rules| !rules.is_empty());
+        Match { rules, excluded: self::rules(&value["excludeResourceRules"]), ..Match::of_webhook(value) }
+    }
+
+    /// From a webhook: without rules it is about nothing.
+    pub(in crate::admission) fn of_webhook(value: &Value) -> Match {
         Match {
             namespaces: Selector::of(&value["namespaceSelector"]),
             objects: Selector::of(&value["objectSelector"]),
-            rules: rules("resourceRules"),
-            excluded: rules("excludeResourceRules"),
+            rules: Some(rules(&value["rules"])),
+            excluded: Vec::new(),
             equivalent: value["matchPolicy"] != "Exact",
         }
     }
@@ -138,7 +147,7 @@ impl Match {
         if named(&self.excluded).is_some() {
             return Ok(None);
         }
-        Ok(if self.rules.is_empty() { Some(0) } else { named(&self.rules) })
+        Ok(self.rules.as_ref().map_or(Some(0), |rules| named(rules)))
     }
 }
 
@@ -185,6 +194,15 @@ mod tests {
         let mut named = rule("pods");
         named[0]["resourceNames"] = json!(["b"]);
         assert!(!matches(json!({"resourceRules": named}), PODS, pod()));
+    }
+
+    #[test]
+    fn a_webhook_without_rules_is_about_nothing() {
+        let pod = json!({"metadata": {}});
+        let labels = Labels { object: &pod, old: &Value::Null, namespace: None };
+        let find = |webhook: Value| Match::of_webhook(&webhook).find(&[PODS], labels).expect("selectors are fine");
+        assert_eq!((find(json!({})), find(json!({"rules": rule("pods")}))), (None, Some(0)));
+        assert!(matches(json!({}), PODS, pod.clone()), "a policy without rules is about everything");
     }
 
     #[test]

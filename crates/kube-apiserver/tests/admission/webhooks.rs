@@ -1,0 +1,305 @@
+//! Admission webhooks, with a real server that answers over HTTPS.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use component_base::{
+    serving::{Body, Handler, serve, text},
+    tls::{self, ClientCertificates},
+};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::server::{CONFIG_MAPS, POLICIES, Server, config_map};
+
+type Decide = dyn Fn(&str, &Value) -> (u16, Value) + Send + Sync;
+
+/// A webhook server: answers what `decide` makes of path and request, with the review's identity.
+struct Webhooks {
+    address: SocketAddr,
+    bundle: String,
+    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    shutdown: CancellationToken,
+    _files: tempfile::TempDir,
+}
+
+struct Answering {
+    decide: Box<Decide>,
+    asked: Arc<Mutex<Vec<(String, Value)>>>,
+}
+
+impl Handler for Answering {
+    fn handle(&self, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send + '_>> {
+        Box::pin(async move {
+            let path = request.uri().to_string();
+            let body = request.into_body().collect().await.expect("a body").to_bytes();
+            let review: Value = serde_json::from_slice(&body).expect("JSON");
+            let (code, mut response) = (self.decide)(&path, &review["request"]);
+            self.asked.lock().expect("lock").push((path.clone(), review.clone()));
+            if path.starts_with("/slow") {
+                std::future::pending::<()>().await;
+            }
+            if response.get("uid").is_none() {
+                response["uid"] = review["request"]["uid"].clone();
+            }
+            let answer = json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response});
+            text(StatusCode::from_u16(code).expect("a code"), answer.to_string())
+        })
+    }
+}
+
+impl Webhooks {
+    async fn start(decide: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static) -> Webhooks {
+        let files = tempfile::tempdir().expect("directory");
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "hook.default.svc".to_owned()];
+        let (cert, key) = tls::self_signed(files.path(), "webhook", &names).expect("certificate");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+        let address = listener.local_addr().expect("address");
+        let asked = Arc::default();
+        let handler = Answering { decide: Box::new(decide), asked: Arc::clone(&asked) };
+        let config = tls::server_config(&cert, &key, ClientCertificates::Ignored).expect("TLS");
+        let shutdown = CancellationToken::new();
+        tokio::spawn(serve(listener, Some(Arc::new(config)), Arc::new(handler), shutdown.clone()));
+        let bundle = STANDARD.encode(std::fs::read(&cert).expect("certificate"));
+        Webhooks { address, bundle, asked, shutdown, _files: files }
+    }
+
+    /// A webhook at this path for config maps, with what else is said of it.
+    fn hook(&self, name: &str, path: &str, more: Value) -> Value {
+        let url = format!("https://{}{path}", self.address);
+        let mut hook = json!({
+            "name": name, "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail",
+            "clientConfig": {"url": url, "caBundle": self.bundle},
+            "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}],
+        });
+        for (field, value) in more.as_object().into_iter().flatten() {
+            hook[field] = value.clone();
+        }
+        hook
+    }
+
+    /// The questions at a path.
+    fn asked(&self, path: &str) -> Vec<Value> {
+        let asked = self.asked.lock().expect("lock");
+        asked.iter().filter(|(at, _)| at.starts_with(path)).map(|(_, review)| review.clone()).collect()
+    }
+}
+
+impl Drop for Webhooks {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+async fn configure(server: &Server, kind: &str, name: &str, hooks: &[Value]) {
+    let path = format!("{POLICIES}/{kind}webhookconfigurations");
+    server.create(&path, json!({"metadata": {"name": name}, "webhooks": hooks})).await;
+}
+
+/// Waits until the webhook at `path` is asked.
+async fn until_asked(server: &Server, webhooks: &Webhooks, path: &str) {
+    server.until(CONFIG_MAPS, &config_map("probe", json!({})), |_| !webhooks.asked(path).is_empty()).await;
+    webhooks.asked.lock().expect("lock").clear();
+}
+
+fn patch(operations: Value) -> Value {
+    json!({"allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(operations.to_string())})
+}
+
+#[tokio::test]
+async fn webhooks_are_told_of_requests_and_may_refuse_them() {
+    let webhooks = Webhooks::start(|_, request| {
+        let data = &request["object"]["data"];
+        match data["verdict"].as_str() {
+            Some("no") => {
+                (200, json!({"allowed": false, "status": {"message": "not here", "reason": "TooBad", "code": 418}}))
+            }
+            Some("silent") => (200, json!({"allowed": false})),
+            Some("other") => (200, json!({"allowed": true, "uid": "other"})),
+            Some("broken") => (500, json!({})),
+            _ => (200, json!({"allowed": true, "warnings": ["think twice"]})),
+        }
+    })
+    .await;
+    let server = Server::start().await;
+    configure(&server, "validating", "judge", &[webhooks.hook("judge.example.com", "/judge", json!({}))]).await;
+    until_asked(&server, &webhooks, "/judge").await;
+
+    server.create(CONFIG_MAPS, config_map("a", json!({"x": "1"}))).await;
+    let asked = webhooks.asked("/judge?timeout=10s");
+    assert_eq!(asked.len(), 1);
+    let request = &asked[0]["request"];
+    assert_eq!(asked[0]["apiVersion"], "admission.k8s.io/v1");
+    assert_eq!(request["kind"], json!({"group": "", "version": "v1", "kind": "ConfigMap"}));
+    assert_eq!(request["resource"], json!({"group": "", "version": "v1", "resource": "configmaps"}));
+    assert_eq!((&request["operation"], &request["namespace"]), (&json!("CREATE"), &json!("default")));
+    assert_eq!(request["userInfo"]["username"], "admin");
+    assert_eq!((&request["dryRun"], &request["oldObject"]), (&json!(false), &Value::Null));
+    assert_eq!((&request["object"]["kind"], &request["object"]["data"]), (&json!("ConfigMap"), &json!({"x": "1"})));
+
+    let refused = server.refused(CONFIG_MAPS, config_map("b", json!({"verdict": "no"}))).await;
+    assert_eq!((&refused["code"], &refused["reason"]), (&json!(418), &json!("TooBad")));
+    assert_eq!(refused["message"], "admission webhook \"judge.example.com\" denied the request: not here");
+    let refused = server.refused(CONFIG_MAPS, config_map("b", json!({"verdict": "silent"}))).await;
+    assert_eq!(refused["code"], 400);
+    assert_eq!(refused["message"], "admission webhook \"judge.example.com\" denied the request without explanation");
+    let failed = server.refused(CONFIG_MAPS, config_map("b", json!({"verdict": "other"}))).await;
+    let message = failed["message"].as_str().expect("a message");
+    let start = "Internal error occurred: failed calling webhook \"judge.example.com\": received invalid webhook response: \
+                 expected response.uid=";
+    assert!(message.starts_with(start), "{message}");
+    let failed = server.refused(CONFIG_MAPS, config_map("b", json!({"verdict": "broken"}))).await;
+    let message = failed["message"].as_str().expect("a message");
+    assert!(message.contains("failed to call webhook: an error on the server ("), "{message}");
+
+    let path = format!("{CONFIG_MAPS}/a");
+    server.request("DELETE", &path, &json!({})).await.expect("is deleted");
+    let last = webhooks.asked("/judge").pop().expect("a question");
+    assert_eq!((&last["request"]["operation"], &last["request"]["object"]), (&json!("DELETE"), &Value::Null));
+    assert_eq!(last["request"]["oldObject"]["data"], json!({"x": "1"}));
+    // Nobody can lock themselves out.
+    let path = format!("{POLICIES}/validatingwebhookconfigurations/judge");
+    server.request("DELETE", &path, &json!({})).await.expect("is deleted");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn webhooks_change_objects_and_see_later_changes_if_they_want() {
+    let webhooks = Webhooks::start(|path, request| {
+        let data = &request["object"]["data"];
+        let set =
+            |key: &str, value: &str| patch(json!([{"op": "add", "path": format!("/data/{key}"), "value": value}]));
+        (
+            200,
+            match path.split('?').next() {
+                Some("/count") => set("count", &data.as_object().map_or(0, |d| d.len()).to_string()),
+                Some("/once") => set("once", "1"),
+                Some("/wrong") => patch(json!([{"op": "remove", "path": "/data/none"}])),
+                _ => json!({"allowed": true}),
+            },
+        )
+    })
+    .await;
+    let server = Server::start().await;
+    let hooks = [
+        webhooks.hook("count.example.com", "/count", json!({"reinvocationPolicy": "IfNeeded"})),
+        webhooks.hook("once.example.com", "/once", json!({})),
+    ];
+    configure(&server, "mutating", "a", &hooks).await;
+    until_asked(&server, &webhooks, "/once").await;
+    let made = server.create(CONFIG_MAPS, config_map("x", json!({"a": "1"}))).await;
+    assert_eq!(made["data"], json!({"a": "1", "count": "3", "once": "1"}), "the first saw what the second did");
+    assert_eq!((webhooks.asked("/count").len(), webhooks.asked("/once").len()), (2, 1));
+
+    let wrong = webhooks.hook("wrong.example.com", "/wrong", json!({}));
+    configure(&server, "mutating", "b", &[wrong]).await;
+    until_asked(&server, &webhooks, "/wrong").await;
+    let failed = server.refused(CONFIG_MAPS, config_map("y", json!({"a": "1"}))).await;
+    assert_eq!(failed["code"], 500, "{failed}");
+    // There is nothing to change in a deletion.
+    let failed = server.request("DELETE", &format!("{CONFIG_MAPS}/x"), &json!({})).await.expect_err("is refused");
+    let message = failed["message"].as_str().expect("a message");
+    assert!(message.contains("attempted to modify the object, which is not supported for this operation"), "{message}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn only_those_whom_a_request_concerns_are_asked() {
+    let webhooks = Webhooks::start(|_, _| (200, json!({"allowed": true}))).await;
+    let server = Server::start().await;
+    let condition = |expression: &str| json!([{"name": "c", "expression": expression}]);
+    let hooks = [
+        webhooks.hook("all.example.com", "/all", json!({})),
+        webhooks.hook("labels.example.com", "/labels", json!({"objectSelector": {"matchLabels": {"app": "web"}}})),
+        webhooks.hook(
+            "namespace.example.com",
+            "/namespace",
+            json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}}}),
+        ),
+        webhooks.hook(
+            "condition.example.com",
+            "/condition",
+            json!({"matchConditions": condition("object.metadata.name == 'wanted'")}),
+        ),
+        webhooks.hook("broken.example.com", "/broken", json!({"failurePolicy": "Ignore", "matchConditions": condition("object.data.none == 'x'")})),
+        webhooks.hook("secrets.example.com", "/secrets", json!({"rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"]}]})),
+    ];
+    configure(&server, "validating", "some", &hooks).await;
+    until_asked(&server, &webhooks, "/all").await;
+    server.create(CONFIG_MAPS, config_map("plain", json!({}))).await;
+    let paths = |webhooks: &Webhooks| {
+        let mut asked = webhooks.asked.lock().expect("lock");
+        let mut paths: Vec<String> =
+            asked.drain(..).map(|(path, _)| path.split('?').next().unwrap_or_default().to_owned()).collect();
+        paths.sort_unstable();
+        paths
+    };
+    assert_eq!(paths(&webhooks), ["/all"]);
+    let mut wanted = config_map("wanted", json!({}));
+    wanted["metadata"]["labels"] = json!({"app": "web"});
+    server.create(CONFIG_MAPS, wanted).await;
+    assert_eq!(paths(&webhooks), ["/all", "/condition", "/labels"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_cannot_be_asked_counts_by_its_failure_policy() {
+    let webhooks = Webhooks::start(|_, _| (200, json!({"allowed": true}))).await;
+    let server = Server::start().await;
+    let nobody = json!({"url": "https://127.0.0.1:1/", "caBundle": webhooks.bundle});
+    let ignored = [
+        webhooks.hook("gone.example.com", "/", json!({"clientConfig": nobody, "failurePolicy": "Ignore"})),
+        webhooks.hook("fine.example.com", "/fine", json!({})),
+    ];
+    configure(&server, "validating", "ignored", &ignored).await;
+    until_asked(&server, &webhooks, "/fine").await;
+    server.create(CONFIG_MAPS, config_map("a", json!({}))).await;
+
+    // A service that leads outside of the cluster, to the same server.
+    let port = webhooks.address.port();
+    let service = json!({"metadata": {"name": "hook"}, "spec": {"type": "ExternalName", "externalName": "localhost"}});
+    server.create("/api/v1/namespaces/default/services", service).await;
+    let by_service = |name: &str, path: &str| json!({"service": {"namespace": "default", "name": name, "port": port, "path": path}, "caBundle": webhooks.bundle});
+    let hook = webhooks.hook("service.example.com", "", json!({"clientConfig": by_service("hook", "/service")}));
+    configure(&server, "validating", "service", &[hook]).await;
+    until_asked(&server, &webhooks, "/service").await;
+    server.create(CONFIG_MAPS, config_map("b", json!({}))).await;
+    assert_eq!(webhooks.asked("/service?timeout=10s").len(), 1);
+
+    let say = |failed: &Value| failed["message"].as_str().expect("a message").to_owned();
+    let cases = [
+        ("gone", json!({"clientConfig": nobody}), "\": dial tcp 127.0.0.1:1: connect: connection refused"),
+        ("absent", json!({"clientConfig": by_service("absent", "")}), "\": service \"absent\" not found"),
+        ("slow", json!({"timeoutSeconds": 1}), "/slow?timeout=1s\": context deadline exceeded"),
+        (
+            "stranger",
+            json!({"clientConfig": {"url": format!("https://localhost:{port}/")}}),
+            "\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+        ),
+    ];
+    for (name, more, end) in cases {
+        let path = format!("{POLICIES}/validatingwebhookconfigurations");
+        let hook = webhooks.hook(&format!("{name}.example.com"), "/slow", more);
+        configure(&server, "validating", name, &[hook]).await;
+        let start = format!(
+            "Internal error occurred: failed calling webhook \"{name}.example.com\": failed to call webhook: Post \""
+        );
+        let object = config_map("probe", json!({}));
+        let fails = |outcome: &Result<Value, Value>| {
+            outcome.as_ref().is_err_and(|failed| say(failed).starts_with(&start) && say(failed).ends_with(end))
+        };
+        server.until(CONFIG_MAPS, &object, fails).await;
+        server.request("DELETE", &format!("{path}/{name}"), &json!({})).await.expect("is deleted");
+        server.until(CONFIG_MAPS, &object, Result::is_ok).await;
+    }
+    server.stop().await;
+}
