@@ -25,16 +25,17 @@ pub(crate) async fn render(core: &Core) -> String {
             });
         }
     }
-    text(&resources, core.registry.store.size().await.ok())
+    text(&resources, core.registry.store.size().await.ok(), core.registry.hub.forms().used())
 }
 
-fn text(resources: &BTreeMap<(String, String), Stored>, size: Option<u64>) -> String {
+fn text(resources: &BTreeMap<(String, String), Stored>, size: Option<u64>, forms: usize) -> String {
     let mut text = String::new();
     let mut family = |name: &str, help: &str, rows: Vec<(String, usize)>| {
         // Writing into a String can't fail.
         let _ = write!(text, "# HELP {name} {help}.\n# TYPE {name} gauge\n");
         for (labels, value) in rows {
-            let _ = writeln!(text, "{name}{{{labels}}} {value}");
+            let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+            let _ = writeln!(text, "{name}{labels} {value}");
         }
     };
     let both = |value: fn(&Stored) -> usize| -> Vec<(String, usize)> {
@@ -53,6 +54,8 @@ fn text(resources: &BTreeMap<(String, String), Stored>, size: Option<u64>) -> St
         let row = (format!("storage_cluster_id=\"{STORE}\""), usize::try_from(size).unwrap_or(usize::MAX));
         family("apiserver_storage_size_bytes", "What the store takes on disk", vec![row]);
     }
+    let help = "What the encoded forms of objects take in memory (not a metric of upstream)";
+    family("apiserver_keelson_encoded_cache_bytes", help, vec![(String::new(), forms)]);
     text
 }
 
@@ -67,7 +70,7 @@ mod tests {
             (key("", "pods"), Stored { objects: 2, bytes: 300 }),
             (key("apps", "deployments"), Stored { objects: 0, bytes: 0 }),
         ]);
-        let text = text(&resources, Some(4096));
+        let text = text(&resources, Some(4096), 77);
         for line in [
             "apiserver_resource_objects{group=\"\",resource=\"pods\"} 2",
             "apiserver_resource_objects{group=\"apps\",resource=\"deployments\"} 0",
@@ -75,6 +78,7 @@ mod tests {
             "apiserver_storage_objects{resource=\"pods\"} 2",
             "apiserver_storage_objects{resource=\"deployments.apps\"} 0",
             "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} 4096",
+            "apiserver_keelson_encoded_cache_bytes 77",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

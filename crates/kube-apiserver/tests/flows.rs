@@ -210,6 +210,45 @@ async fn pages_show_one_state() {
     server.stop().await;
 }
 
+/// Whatever there is room for, answers are the same.
+#[tokio::test]
+async fn what_encoded_forms_may_take_shows_in_no_answer() {
+    let mut lists = Vec::new();
+    for mebibytes in ["0", "1"] {
+        let server = Server::with(&["--encoded-cache-mib", mebibytes]).await;
+        for n in 0..40 {
+            let map = json!({ "metadata": { "name": format!("map-{n:02}") }, "data": { "text": "x".repeat(50_000) } });
+            server.api::<ConfigMap>().create(&PostParams::default(), &of(map)).await.expect("created");
+        }
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let list = server.raw("GET", "/api/v1/namespaces/default/configmaps", Value::Null).await.expect("a list");
+            for item in list["items"].as_array().expect("items") {
+                let path = format!(
+                    "/api/v1/namespaces/default/configmaps/{}",
+                    item["metadata"]["name"].as_str().expect("a name")
+                );
+                let alone = server.raw("GET", &path, Value::Null).await.expect("an object");
+                assert_eq!(alone["data"], item["data"]);
+                assert_eq!(alone["metadata"], item["metadata"]);
+            }
+            seen.push(list);
+        }
+        assert_eq!(seen[0]["items"], seen[1]["items"]);
+        let metrics = text(&server.client, "/metrics").await.expect("metrics");
+        let used = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("apiserver_keelson_encoded_cache_bytes "))
+            .expect("the metric");
+        let used: usize = used.parse().expect("a number");
+        assert!(used <= mebibytes.parse::<usize>().expect("a number") << 20, "{used} bytes");
+        assert_eq!(used == 0, mebibytes == "0");
+        lists.push(seen.swap_remove(0)["items"].as_array().map(Vec::len));
+        server.stop().await;
+    }
+    assert_eq!(lists, [Some(40), Some(40)]);
+}
+
 #[tokio::test]
 async fn finalizers_and_grace_keep_objects() {
     let server = Server::start().await;
