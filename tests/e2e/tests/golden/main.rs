@@ -1,19 +1,23 @@
 //! The recorded answers of upstream, replayed against our API server on each store: no group may fall below what it once
-//! reached (`golden-ratchet.txt`); and the decisions of its scheduler, replayed against ours.
+//! reached (`ratchet.txt`); the decisions of its scheduler, replayed against ours; and values that it recorded, found in an etcd.
+
+mod upstream;
 
 use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e_tests::{Background, eventually, run};
 
-const ETCD_PORTS: [&str; 2] = ["18379", "18380"];
+/// For clients, for peers.
+type EtcdPorts = [&'static str; 2];
+const ETCD_PORTS: EtcdPorts = ["18379", "18380"];
 const TOKEN: &str = "golden";
 
 /// File and its floors in percent: same verdict, same reason, same body.
 fn ratchet() -> impl Iterator<Item = (&'static str, [f64; 3])> {
-    include_str!("golden-ratchet.txt").lines().filter(|l| !l.starts_with('#')).map(|line| {
+    include_str!("ratchet.txt").lines().filter(|l| !l.starts_with('#')).map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let floor = |i: usize| words[i].parse().expect("a number in golden-ratchet.txt");
+        let floor = |i: usize| words[i].parse().expect("a number in ratchet.txt");
         (words[0], [floor(1), floor(2), floor(3)])
     })
 }
@@ -23,21 +27,17 @@ fn recorded_answers() -> Result<()> {
     let Some(golden) = folder() else { return Ok(()) };
     let dir = tempfile::tempdir()?;
     let store = format!("--data-dir={}", dir.path().join("data").display());
-    let _server = server(dir.path(), "18443", &store)?;
+    let _server = server(dir.path(), "18443", &[&store])?;
     hold(&golden, "18443", "embedded store")
 }
 
 #[test]
 fn recorded_answers_on_etcd() -> Result<()> {
     let Some(golden) = folder() else { return Ok(()) };
-    if run(Command::new("etcd").arg("--version")).is_err() {
-        eprintln!("SKIPPED: there is no etcd on the path");
-        return Ok(());
-    }
     let dir = tempfile::tempdir()?;
-    let _etcd = etcd(dir.path())?;
+    let Some(_etcd) = etcd(dir.path(), ETCD_PORTS)? else { return Ok(()) };
     let store = format!("--etcd-servers=http://127.0.0.1:{}", ETCD_PORTS[0]);
-    let _server = server(dir.path(), "18444", &store)?;
+    let _server = server(dir.path(), "18444", &[&store])?;
     hold(&golden, "18444", "etcd")
 }
 
@@ -49,7 +49,7 @@ fn recorded_decisions() -> Result<()> {
     let Some(golden) = folder() else { return Ok(()) };
     let (dir, port) = (tempfile::tempdir()?, "18445");
     let store = format!("--data-dir={}", dir.path().join("data").display());
-    let _server = server(dir.path(), port, &store)?;
+    let _server = server(dir.path(), port, &[&store])?;
     let _scheduler = scheduler(dir.path(), port)?;
     let limit = std::env::var("KEELSON_DECISIONS").unwrap_or_else(|_| DECISIONS.into());
     let mut command = Command::new("python3");
@@ -107,9 +107,13 @@ fn hold(golden: &str, port: &str, store: &str) -> Result<()> {
     Ok(())
 }
 
-/// An empty etcd.
-fn etcd(dir: &Path) -> Result<Background> {
-    let [client, peer] = ETCD_PORTS.map(|port| format!("http://127.0.0.1:{port}"));
+/// An empty etcd, where the machine has the program.
+fn etcd(dir: &Path, ports: EtcdPorts) -> Result<Option<Background>> {
+    if run(Command::new("etcd").arg("--version")).is_err() {
+        eprintln!("SKIPPED: there is no etcd on the path");
+        return Ok(None);
+    }
+    let [client, peer] = ports.map(|port| format!("http://127.0.0.1:{port}"));
     let log = std::fs::File::create(dir.join("etcd.log"))?;
     let child = Command::new("etcd")
         .arg(format!("--data-dir={}", dir.join("etcd").display()))
@@ -120,11 +124,11 @@ fn etcd(dir: &Path) -> Result<Background> {
         .spawn()?;
     let server = Background(child);
     eventually(20, || run(Command::new("curl").args(["-sf", "-m", "2", &format!("{client}/health")])))?;
-    Ok(server)
+    Ok(Some(server))
 }
 
-/// A fresh API server; `store` is the flag that names its store.
-fn server(dir: &Path, port: &str, store: &str) -> Result<Background> {
+/// A fresh API server; `flags` name its store, and what else the test needs.
+fn server(dir: &Path, port: &str, flags: &[&str]) -> Result<Background> {
     let path = |name: &str| dir.join(name).display().to_string();
     let key = rcgen::KeyPair::generate()?;
     std::fs::write(path("sa.key"), key.serialize_pem())?;
@@ -132,7 +136,8 @@ fn server(dir: &Path, port: &str, store: &str) -> Result<Background> {
     std::fs::write(path("tokens"), format!("{TOKEN},admin,1,system:masters\nusertoken,alice,2,dev\n"))?;
     let log = std::fs::File::create(path("log"))?;
     let child = Command::new(e2e_tests::bin_dir()?.join("kube-apiserver"))
-        .args(["--bind-address=127.0.0.1", &format!("--secure-port={port}"), "--authorization-mode=RBAC", store])
+        .args(["--bind-address=127.0.0.1", &format!("--secure-port={port}"), "--authorization-mode=RBAC"])
+        .args(flags)
         .args(["--service-cluster-ip-range=10.96.0.0/16", "--service-account-issuer=https://kubernetes.default.svc"])
         .arg(format!("--cert-dir={}", path("certs")))
         .arg(format!("--token-auth-file={}", path("tokens")))
