@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use component_base::{feature_gates::FeatureGates, flags::Flags};
 
 use crate::{
-    admission::Configurations, auth::AuthConfig, connect::KubeletOptions, ip_range::IpRange,
-    runtime_config::RuntimeConfig,
+    admission::Configurations, auth::AuthConfig, connect::KubeletOptions, encryption::EncryptionOptions,
+    ip_range::IpRange, runtime_config::RuntimeConfig,
 };
 
 /// Where the cluster's state lives.
@@ -37,6 +37,8 @@ pub struct Config {
     pub backend: Backend,
     /// Bytes that encoded forms of objects may take in memory.
     pub encoded_cache: usize,
+    /// How values are encrypted in it.
+    pub encryption: Option<EncryptionOptions>,
     pub request_timeout: Duration,
     /// `--enable-aggregator-routing`: webhooks of services are reached at an endpoint, not at the service's address.
     pub services_by_endpoints: bool,
@@ -62,12 +64,11 @@ pub struct Config {
 }
 
 /// Flags that ask for a guard, a record or another place for the data: ignoring them would be worse than refusing.
-const NOT_YET: [&str; 7] = [
+const NOT_YET: [&str; 6] = [
     "audit-log-path",
     "audit-policy-file",
     "audit-webhook-config-file",
     "egress-selector-config-file",
-    "encryption-provider-config",
     "etcd-servers-overrides",
     "oidc-issuer-url",
 ];
@@ -103,6 +104,7 @@ impl Config {
             client_ca: path("client-ca-file"),
             backend: backend(flags),
             encoded_cache: count(flags, "encoded-cache-mib")?.saturating_mul(1 << 20),
+            encryption: encryption(flags)?,
             request_timeout: flags.duration("request-timeout"),
             services_by_endpoints: flags.bool("enable-aggregator-routing"),
             fairness: flags.bool("enable-priority-and-fairness"),
@@ -152,6 +154,19 @@ fn backend(flags: &Flags) -> Backend {
         key: path("etcd-keyfile"),
         compaction: flags.duration("etcd-compaction-interval"),
     }
+}
+
+fn encryption(flags: &Flags) -> Result<Option<EncryptionOptions>> {
+    let reload = flags.bool("encryption-provider-config-automatic-reload");
+    let Some(file) = flags.opt("encryption-provider-config").map(PathBuf::from) else {
+        if reload {
+            bail!("--encryption-provider-config-automatic-reload must be set with --encryption-provider-config");
+        }
+        return Ok(None);
+    };
+    let options = EncryptionOptions { file, reload };
+    options.check()?;
+    Ok(Some(options))
 }
 
 fn count(flags: &Flags, name: &str) -> Result<usize> {
@@ -223,8 +238,8 @@ mod tests {
         let config = Config::from_flags(&flags.expect("flags parse")).expect("flags are valid");
         assert_eq!((config.secure_port, config.max_reading), (21200, 400));
         assert!(matches!(config.backend, Backend::Embedded(_)));
-        let flags = Flags::parse("kube-apiserver", crate::options::FLAGS, ["--encryption-provider-config=x"]);
+        let flags = Flags::parse("kube-apiserver", crate::options::FLAGS, ["--egress-selector-config-file=x"]);
         let refused = Config::from_flags(&flags.expect("flags parse")).expect_err("not there yet");
-        assert_eq!(refused.to_string(), "--encryption-provider-config is not supported yet");
+        assert_eq!(refused.to_string(), "--egress-selector-config-file is not supported yet");
     }
 }

@@ -12,6 +12,7 @@ pub mod connect;
 mod convert;
 mod custom;
 mod documents;
+pub mod encryption;
 mod endpoints;
 mod fields;
 mod flowcontrol;

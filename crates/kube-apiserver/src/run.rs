@@ -31,7 +31,7 @@ use crate::{
     behaviours, bootstrap,
     cell::CoreCell,
     config::{Backend, Config},
-    connect, custom, documents, endpoints, flowcontrol, kinds,
+    connect, custom, documents, encryption, endpoints, flowcontrol, kinds,
 };
 
 /// How long the caches may take to fill at start.
@@ -64,6 +64,13 @@ impl ApiServer {
 pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: CancellationToken) -> Result<ApiServer> {
     let tasks = TaskTracker::new();
     let auth = Arc::new(Auth::new(config.auth.clone())?);
+    let (store, keyring) = match &config.encryption {
+        Some(options) => {
+            let (store, keyring) = encryption::guard(store, options, &tasks, &shutdown).await?;
+            (store, Some(keyring))
+        }
+        None => (store, None),
+    };
     let hub = Hub::new(Arc::clone(&store), "/registry/", FormPool::new(config.encoded_cache));
     let catalog = Catalog::default();
     let cell = CoreCell::default();
@@ -76,6 +83,9 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
     tasks.spawn(Arc::clone(&hub).run(shutdown.clone()));
     hub.wait_filled(FILL).await.context("filling the caches from the store")?;
     let health = health(&hub, &auth);
+    if let Some(keyring) = keyring {
+        keyring.report(&health.checks);
+    }
     let admission = AdmissionChain::new(admission::plugins(config, &cell)?);
     let core = Arc::new(Core {
         catalog,

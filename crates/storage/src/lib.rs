@@ -1,9 +1,10 @@
-//! Where cluster state lives: the [`Store`] trait (a flat, revisioned key space with etcd's semantics) and its two
-//! backends, `embedded` and `etcd`.
+//! Where cluster state lives: the [`Store`] trait (a flat, revisioned key space with etcd's semantics), its two
+//! backends, `embedded` and `etcd`, and what encrypts values on their way into either.
 //!
 //! Invariant: knows keys, bytes and revisions only; no Kubernetes type, no codec, no object semantics.
 
 pub mod embedded;
+pub mod encryption;
 pub mod etcd;
 pub mod snapshot;
 
@@ -34,6 +35,8 @@ pub struct KeyValue {
     pub mod_revision: Revision,
     /// The write that created the key in its present life.
     pub create_revision: Revision,
+    /// The value is stored in another form than it would be written in now, so it is worth writing unchanged.
+    pub stale: bool,
 }
 
 /// What part of a prefix [`Store::list`] returns.
@@ -94,6 +97,9 @@ pub enum StoreError {
     /// Stored data can't be read.
     #[error("store corrupted: {0}")]
     Corrupt(String),
+    /// The value of `key` can't be encrypted or decrypted. Lists and watches go on all the same, see [`encryption::unreadable`].
+    #[error("{reason}")]
+    Transform { key: String, reason: String },
     /// This backend does not do that; the text says what does.
     #[error("{0}")]
     Unsupported(&'static str),

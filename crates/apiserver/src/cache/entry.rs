@@ -88,8 +88,13 @@ impl Entry {
         let (selectable, broken) = match model.selectable(&stored) {
             Ok(selectable) => (selectable, None),
             Err(e) => {
-                tracing::error!(prefix = %model.prefix, key, error = %e, "stored object can't be decoded");
-                (Selectable::default(), Some(e.to_string()))
+                let key = format!("{}{key}", model.prefix);
+                tracing::error!(key, error = %e, "stored object can't be decoded");
+                let why = match storage::encryption::unreadable(&stored) {
+                    Some(why) => format!("unable to transform key \"{key}\": {why}"),
+                    None => format!("object {key}: {e}"),
+                };
+                (Selectable::default(), Some(why))
             }
         };
         Entry {
@@ -133,7 +138,7 @@ impl Entry {
     /// The object in the served version `version`, with its resource version set.
     pub fn value(&self, version: usize) -> Result<Value, Error> {
         if let Some(why) = &self.broken {
-            return Err(Error::internal(format!("object {}{}: {why}", self.model.prefix, self.key)));
+            return Err(Error::internal(why));
         }
         self.model.read(&self.stored, self.revision, version)
     }
@@ -197,7 +202,7 @@ impl Entry {
             return Ok(bytes);
         }
         if let Some(why) = &self.broken {
-            return Err(Error::internal(format!("object {}{}: {why}", self.model.prefix, self.key)));
+            return Err(Error::internal(why));
         }
         let value = self.model.decode(&self.stored)?;
         self.canonical.get_or_init(|| self.model.is_canonical(&self.stored, &value));

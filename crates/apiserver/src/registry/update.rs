@@ -146,7 +146,7 @@ impl Registry {
         self.write(stored, kv, new, &old, writer).await
     }
 
-    /// Stores the changed object, unless nothing changed.
+    /// Stores the changed object, unless nothing changed (nor how it would be encrypted).
     async fn write(
         &self,
         stored: &Stored,
@@ -157,7 +157,7 @@ impl Registry {
     ) -> Result<Attempt> {
         super::fields::keep_times_of_unchanged(&mut new, old);
         let bytes = stored.model.to_stored(&mut new, stored.version)?;
-        if bytes == kv.value || writer.dry_run {
+        if (bytes == kv.value && !kv.stale) || writer.dry_run {
             meta::copy(&mut new, old, "resourceVersion");
             return Ok(Attempt::Done(new));
         }

@@ -136,6 +136,7 @@ impl Record {
             value: self.value.clone()?,
             mod_revision: Revision(revision),
             create_revision: Revision(self.create),
+            stale: false,
         })
     }
 

@@ -204,6 +204,7 @@ fn key_value(kv: &etcd_client::KeyValue) -> Result<KeyValue> {
         value: Bytes::copy_from_slice(kv.value()),
         mod_revision: Revision(kv.mod_revision() as u64),
         create_revision: Revision(kv.create_revision() as u64),
+        stale: false,
     })
 }
 

@@ -4,6 +4,7 @@
 mod backends;
 mod cases;
 mod embedded;
+mod encryption;
 mod etcd;
 mod restarts;
 mod snapshots;
