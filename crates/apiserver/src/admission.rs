@@ -45,6 +45,8 @@ pub struct Attributes<'a> {
     pub user: &'a UserInfo,
     pub dry_run: bool,
     pub warnings: &'a Warnings,
+    /// The kind of the object where it is not the resource's: the options of a connection (`PodExecOptions`).
+    pub options_kind: Option<&'a str>,
     /// Where plugins that change objects together keep what they need to be run again.
     pub reinvocation: Reinvocation,
 }
@@ -148,6 +150,11 @@ pub trait Plugin: Send + Sync + 'static {
     /// Whether this plugin wants to see such writes; keeps the others cheap.
     fn wants(&self, attributes: &Attributes<'_>) -> bool;
 
+    /// Whether it judges connections too.
+    fn connects(&self) -> bool {
+        false
+    }
+
     async fn mutate(&self, _attributes: &Attributes<'_>, _object: &mut Value) -> Result<()> {
         Ok(())
     }
@@ -188,6 +195,19 @@ impl AdmissionChain {
             if plugin.wants(attributes) {
                 plugin.validate(attributes, object).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Judges a connection (exec, attach, port-forward, proxies) by its options, before it is made. Plugins can't change them.
+    pub async fn connect(&self, attributes: &Attributes<'_>, options: &Value) -> Result<()> {
+        let mut seen = options.clone();
+        let concerned = || self.0.iter().filter(|plugin| plugin.connects() && plugin.wants(attributes));
+        for plugin in concerned() {
+            plugin.mutate(attributes, &mut seen).await?;
+        }
+        for plugin in concerned() {
+            plugin.validate(attributes, options).await?;
         }
         Ok(())
     }

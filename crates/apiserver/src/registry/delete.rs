@@ -62,6 +62,7 @@ impl Registry {
                 user: &writer.user,
                 dry_run: options.dry_run,
                 warnings: &writer.warnings,
+                options_kind: None,
                 reinvocation: Reinvocation::default(),
             };
             self.admission.mutate(&attributes, &mut Value::Null).await?;

@@ -36,6 +36,10 @@ impl Plugin for AlwaysDeny {
         true
     }
 
+    fn connects(&self) -> bool {
+        true
+    }
+
     async fn validate(&self, attributes: &Attributes<'_>, _: &Value) -> Result<()> {
         Err(attributes.forbidden("admission control is denying all modifications"))
     }

@@ -12,6 +12,7 @@ mod streams;
 
 use std::sync::Arc;
 
+use apiserver::admission::{Attributes, Operation, Reinvocation};
 use apiserver::error::{Error, Result};
 use apiserver::server::{Body, BoxError, Call, Endpoint};
 use http::Response;
@@ -37,6 +38,26 @@ pub fn rows(kubelet: &Arc<Kubelet>) -> Vec<Row> {
         (("", "services", "proxy"), proxy(proxy::Target::Service)),
         (("", "nodes", "proxy"), proxy(proxy::Target::Node)),
     ]
+}
+
+/// Lets admission judge a connection, before anything is looked up for it. `options` is an object of the kind that upstream has for the
+/// subresource's query.
+async fn admit(call: &Call, options: &Value) -> Result<()> {
+    let attributes = Attributes {
+        operation: Operation::Connect,
+        resource: &call.resource,
+        subresource: &call.info.subresource,
+        namespace: &call.info.namespace,
+        name: &call.info.name,
+        generate_name: "",
+        old: None,
+        user: &call.user,
+        dry_run: false,
+        warnings: &call.warnings,
+        options_kind: options["kind"].as_str(),
+        reinvocation: Reinvocation::default(),
+    };
+    call.core.admission.connect(&attributes, options).await
 }
 
 /// An object of the core group.

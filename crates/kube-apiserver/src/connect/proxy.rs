@@ -11,10 +11,10 @@ use async_trait::async_trait;
 use component_base::serving::{full, text as text_answer};
 use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, LOCATION};
 use http::{Method, Response, StatusCode, Uri};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::kubelet::{Kubelet, Place};
-use super::{boxed, list, object, text};
+use super::{admit, boxed, list, object, text};
 
 /// What the name in the path is a name of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,16 @@ fn split_name(text: &str) -> Option<(&str, &str, &str)> {
 #[async_trait]
 impl Endpoint for Proxy {
     async fn serve(&self, mut call: Call) -> Result<Response<Body>> {
+        let kind = match self.target {
+            Target::Pod => "PodProxyOptions",
+            Target::Service => "ServiceProxyOptions",
+            Target::Node => "NodeProxyOptions",
+        };
+        let mut options = json!({"kind": kind, "apiVersion": "v1"});
+        if !call.info.rest.is_empty() {
+            options["path"] = call.info.rest.as_str().into();
+        }
+        admit(&call, &options).await?;
         if !call.request.uri().path().ends_with('/')
             && call.info.rest.is_empty()
             && matches!(*call.request.method(), Method::GET | Method::HEAD)
@@ -229,7 +239,6 @@ fn ready_places(endpoints: &Value, port_name: &str) -> Vec<Place> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn names_are_taken_apart() {

@@ -10,14 +10,14 @@ use component_base::serving::full;
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
 use http::{Request, Response, Uri};
 use http_body_util::Empty;
-use serde_json::Value;
+use serde_json::{Value, json};
 use streaming::remotecommand::{self, Options};
 use streaming::websocket::Role;
 use streaming::{BoxedIo, upgrade, websocket};
 
 use super::kubelet::{Kubelet, Place};
 use super::pods::{container, encode};
-use super::{boxed, object, text};
+use super::{admit, boxed, object, text};
 
 /// Which of the subresources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,36 @@ pub(super) enum Kind {
     Exec,
     Attach,
     PortForward,
+}
+
+impl Kind {
+    /// The query as the object that admission sees.
+    fn options(self, query: &Query) -> Value {
+        let kind = match self {
+            Kind::Exec => "PodExecOptions",
+            Kind::Attach => "PodAttachOptions",
+            Kind::PortForward => "PodPortForwardOptions",
+        };
+        let mut options = json!({"kind": kind, "apiVersion": "v1"});
+        if self == Kind::PortForward {
+            let ports: Vec<i32> =
+                query.all("ports").flat_map(|p| p.split(',')).filter_map(|p| p.parse().ok()).collect();
+            if !ports.is_empty() {
+                options["ports"] = ports.into();
+            }
+            return options;
+        }
+        for flag in ["stdin", "stdout", "stderr", "tty"].into_iter().filter(|flag| query.flag(flag)) {
+            options[flag] = true.into();
+        }
+        if let Some(container) = query.first("container").filter(|c| !c.is_empty()) {
+            options["container"] = container.into();
+        }
+        if self == Kind::Exec {
+            options["command"] = query.all("command").collect();
+        }
+        options
+    }
 }
 
 /// Answers one of the subresources.
@@ -36,6 +66,7 @@ pub(super) struct PodStreams {
 #[async_trait]
 impl Endpoint for PodStreams {
     async fn serve(&self, call: Call) -> Result<Response<Body>> {
+        admit(&call, &self.kind.options(&call.query)).await?;
         let pod = object(&call, "pods", &call.info.namespace, &call.info.name).await?;
         let path = self.kubelet_path(&pod, &call)?;
         let node = text(&pod, "/spec/nodeName");
@@ -175,6 +206,25 @@ fn stream_query(query: &Query, kind: Kind) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn admission_sees_the_query_as_an_object() {
+        for (kind, query, expected) in [
+            (
+                Kind::Exec,
+                "command=ls&command=-l&stdout=true&container=a",
+                json!({"kind": "PodExecOptions", "apiVersion": "v1", "stdout": true, "container": "a", "command": ["ls", "-l"]}),
+            ),
+            (Kind::Attach, "stdin=1&tty=false", json!({"kind": "PodAttachOptions", "apiVersion": "v1", "stdin": true})),
+            (
+                Kind::PortForward,
+                "ports=80,81",
+                json!({"kind": "PodPortForwardOptions", "apiVersion": "v1", "ports": [80, 81]}),
+            ),
+        ] {
+            assert_eq!(kind.options(&Query::parse(query)), expected);
+        }
+    }
 
     #[test]
     fn queries_are_said_in_the_kubelets_words() {

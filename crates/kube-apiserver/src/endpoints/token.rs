@@ -39,6 +39,7 @@ impl Endpoint for Token {
             user: &user,
             dry_run: options.dry_run,
             warnings: &warnings,
+            options_kind: None,
             reinvocation: Reinvocation::default(),
         };
         core.admission.validate(&attributes, &wanted).await?;

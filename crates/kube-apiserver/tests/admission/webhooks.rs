@@ -303,3 +303,90 @@ async fn a_webhook_that_cannot_be_asked_counts_by_its_failure_policy() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn connections_are_judged_before_they_are_made() {
+    let webhooks = Webhooks::start(|path, request| match request["operation"].as_str() {
+        Some("CONNECT") if path.starts_with("/change") => {
+            (200, patch(json!([{"op": "add", "path": "/tty", "value": true}])))
+        }
+        Some("CONNECT") => (200, json!({"allowed": request["object"]["tty"] != true})),
+        _ => (200, json!({"allowed": true})),
+    })
+    .await;
+    let server = Server::start().await;
+    let pods = |subresource: &str| {
+        json!({"rules": [
+            {"operations": ["CONNECT"], "apiGroups": [""], "apiVersions": ["v1"], "resources": [format!("pods/{subresource}")]},
+            {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]},
+        ]})
+    };
+    configure(&server, "validating", "judge", &[webhooks.hook("judge.example.com", "/judge", pods("attach"))]).await;
+    configure(&server, "mutating", "change", &[webhooks.hook("change.example.com", "/change", pods("exec"))]).await;
+    until_asked(&server, &webhooks, "/judge").await;
+    let connect = async |subresource: &str| {
+        let path = format!("/api/v1/namespaces/default/pods/none/{subresource}");
+        let failed = server.request("POST", &path, &json!({})).await.expect_err("there is no such pod");
+        failed["message"].as_str().expect("a message").to_owned()
+    };
+    assert_eq!(connect("attach?stdin=true").await, "pods \"none\" not found", "it may pass");
+    let asked = webhooks.asked("/judge");
+    let request = &asked.last().expect("a question")["request"];
+    assert_eq!(request["kind"], json!({"group": "", "version": "v1", "kind": "PodAttachOptions"}));
+    assert_eq!((&request["name"], &request["subResource"]), (&json!("none"), &json!("attach")));
+    assert_eq!(request["object"], json!({"kind": "PodAttachOptions", "apiVersion": "v1", "stdin": true}));
+    let refused = connect("attach?stdin=true&tty=true").await;
+    assert_eq!(refused, "admission webhook \"judge.example.com\" denied the request without explanation");
+    assert_eq!(connect("portforward").await, "pods \"none\" not found", "no webhook is about it");
+    // What is connected is what was asked for, or nothing.
+    let refused = connect("exec?stdin=true&command=sh").await;
+    assert!(
+        refused.ends_with("attempted to modify the object, which is not supported for this operation"),
+        "{refused}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn custom_resources_are_changed_pruned_and_seen_in_the_version_that_is_asked_for() {
+    let webhooks = Webhooks::start(|_, request| match request["object"]["spec"].is_object() {
+        true => (
+            200,
+            patch(json!([
+                {"op": "add", "path": "/spec/known", "value": 1},
+                {"op": "add", "path": "/spec/unknown", "value": 1},
+            ])),
+        ),
+        false => (200, json!({"allowed": true})),
+    })
+    .await;
+    let server = Server::start().await;
+    let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "known": {"type": "integer"}, "given": {"type": "integer", "default": 5},
+    }}}}});
+    let version =
+        |name: &str, storage: bool| json!({"name": name, "served": true, "storage": storage, "schema": schema});
+    let definition = json!({"metadata": {"name": "things.example.com"}, "spec": {
+        "group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+        "versions": [version("v1", true), version("v2", false)],
+    }});
+    server.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition).await;
+    let path = |version: &str| format!("/apis/example.com/{version}/namespaces/default/things");
+    let thing = |version: &str, spec: Value| json!({"apiVersion": format!("example.com/{version}"), "kind": "Thing", "metadata": {"name": "t"}, "spec": spec});
+    server.until(&path("v2"), &thing("v2", json!({})), Result::is_ok).await;
+    let rules = json!({"rules": [{"operations": ["CREATE"], "apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["things"]}]});
+    configure(&server, "mutating", "things", &[webhooks.hook("things.example.com", "/things", rules)]).await;
+    server.until(&path("v2"), &thing("v2", json!({})), |_| !webhooks.asked("/things").is_empty()).await;
+
+    let made = server.create(&path("v2"), thing("v2", json!({}))).await;
+    assert_eq!((&made["apiVersion"], &made["spec"]), (&json!("example.com/v2"), &json!({"given": 5, "known": 1})));
+    let last = webhooks.asked("/things").pop().expect("a question");
+    let request = &last["request"];
+    assert_eq!((&request["kind"]["version"], &request["requestKind"]["version"]), (&json!("v1"), &json!("v2")));
+    assert_eq!(
+        (&request["object"]["apiVersion"], &request["object"]["spec"]),
+        (&json!("example.com/v1"), &json!({"given": 5}))
+    );
+    server.stop().await;
+}

@@ -122,6 +122,10 @@ impl Plugin for ValidatingAdmissionPolicy {
         wants(attributes)
     }
 
+    fn connects(&self) -> bool {
+        true
+    }
+
     async fn validate(&self, attributes: &Attributes<'_>, object: &Value) -> Result<()> {
         let bound = self.policies.bound()?;
         if bound.is_empty() {

@@ -134,7 +134,8 @@ impl<'a> Request<'a> {
     /// The request as an AdmissionRequest, without its objects.
     pub(in crate::admission) fn review(&self, resource: &Resource, object: &Value) -> Value {
         let a = self.attributes;
-        let kind = |r: &Resource| json!({"group": r.group, "version": r.version, "kind": r.kind});
+        let kind =
+            |r: &Resource| json!({"group": r.group, "version": r.version, "kind": a.options_kind.unwrap_or(&r.kind)});
         let plural = |r: &Resource| json!({"group": r.group, "version": r.version, "resource": r.plural});
         let mut review = json!({
             "kind": kind(resource),

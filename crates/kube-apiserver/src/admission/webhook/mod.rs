@@ -109,7 +109,9 @@ impl Hook {
                 return Ok(Value::Null);
             }
             let mut seen = request.converted(value, resource).map_err(Failure::Refused)?;
-            resource.format.stamp(&mut seen);
+            if attributes.options_kind.is_none() {
+                resource.format.stamp(&mut seen);
+            }
             Ok(seen)
         };
         let (new, old) = (seen(object)?, seen(attributes.old.unwrap_or(&Value::Null))?);
@@ -148,6 +150,10 @@ impl Plugin for ValidatingAdmissionWebhook {
 
     fn wants(&self, attributes: &Attributes<'_>) -> bool {
         wants(attributes)
+    }
+
+    fn connects(&self) -> bool {
+        true
     }
 
     /// All hooks are asked at once; the first of them that objects is heard.
@@ -198,7 +204,7 @@ impl MutatingAdmissionWebhook {
         if patch.is_empty() {
             return Ok(false);
         }
-        if object.is_null() {
+        if object.is_null() || request.attributes.options_kind.is_some() {
             let message = format!(
                 "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
                 hook.name
@@ -225,6 +231,10 @@ impl Plugin for MutatingAdmissionWebhook {
 
     fn wants(&self, attributes: &Attributes<'_>) -> bool {
         wants(attributes)
+    }
+
+    fn connects(&self) -> bool {
+        true
     }
 
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
