@@ -99,6 +99,12 @@ impl User {
         })
     }
 
+    /// The text at a path.
+    pub(crate) async fn text(&self, path: &str) -> String {
+        let request = http::Request::get(path).body(Vec::new()).expect("request");
+        self.0.request_text(request).await.expect("a text")
+    }
+
     pub(crate) async fn create(&self, path: &str, body: Value) -> Value {
         self.request("POST", path, &body).await.unwrap_or_else(|e| panic!("{path}: {e}"))
     }

@@ -161,6 +161,16 @@ async fn webhooks_are_told_of_requests_and_may_refuse_them() {
     let message = failed["message"].as_str().expect("a message");
     assert!(message.contains("failed to call webhook: an error on the server ("), "{message}");
 
+    let metrics = server.text("/metrics").await;
+    for line in [
+        "apiserver_admission_webhook_rejection_count{name=\"judge.example.com\",type=\"validating\",operation=\"CREATE\",\
+         error_type=\"no_error\",rejection_code=\"418\"} 1",
+        "apiserver_admission_webhook_request_total{name=\"judge.example.com\",type=\"validating\",operation=\"CREATE\",\
+         code=\"500\",rejected=\"true\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line}");
+    }
+
     let path = format!("{CONFIG_MAPS}/a");
     server.request("DELETE", &path, &json!({})).await.expect("is deleted");
     let last = webhooks.asked("/judge").pop().expect("a question");

@@ -143,7 +143,11 @@ impl Match {
             return Ok(None);
         }
         let targets = if self.equivalent { targets } else { &targets[..targets.len().min(1)] };
-        let named = |rules: &[Rule]| targets.iter().position(|target| rules.iter().any(|rule| rule.matches(target)));
+        // The request's own version if any rule names it; else the one that the first of the rules names.
+        let named = |rules: &[Rule]| {
+            let own = targets.first().filter(|own| rules.iter().any(|rule| rule.matches(own)));
+            own.map(|_| 0).or_else(|| rules.iter().find_map(|rule| targets.iter().position(|t| rule.matches(t))))
+        };
         if named(&self.excluded).is_some() {
             return Ok(None);
         }
@@ -226,5 +230,14 @@ mod tests {
         let labels = Labels { object: &object, old: &Value::Null, namespace: None };
         let find = |p: &str| Match::of(&policy(p)).find(&[one("v1"), one("v1beta1")], labels).expect("fine");
         assert_eq!((find("Equivalent"), find("Exact")), (Some(1), None));
+
+        let versions = |versions: &[&str]| {
+            let rule = |version: &&str| json!({"operations": ["*"], "apiGroups": ["apps"], "apiVersions": [version], "resources": ["deployments"]});
+            let webhook = json!({"rules": versions.iter().map(rule).collect::<Vec<_>>()});
+            let targets = [one("v1"), one("v1beta1"), one("v1beta2")];
+            Match::of_webhook(&webhook).find(&targets, labels).expect("fine")
+        };
+        assert_eq!(versions(&["v1beta2", "v1beta1"]), Some(2), "the first rule counts");
+        assert_eq!(versions(&["v1beta2", "v1"]), Some(0), "no conversion that nobody needs");
     }
 }

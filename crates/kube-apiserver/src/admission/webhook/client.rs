@@ -27,6 +27,13 @@ const MAX_ANSWER: usize = 16 * 1024 * 1024;
 /// How long a connection is kept for further questions.
 const IDLE: Duration = Duration::from_secs(90);
 
+/// Why a question has no answer.
+pub(super) struct Unanswered {
+    pub(super) why: String,
+    /// The code of the answer, or 503 where there was none.
+    pub(super) code: u16,
+}
+
 /// The way to one webhook.
 pub(super) struct Client {
     http: legacy::Client<HttpsConnector<Dial>, Full<Bytes>>,
@@ -79,9 +86,9 @@ impl Client {
     ///
     /// # Errors
     /// Why there is no answer.
-    pub(super) async fn call(&self, question: &Value, timeout: Duration) -> Result<Value, String> {
+    pub(super) async fn call(&self, question: &Value, timeout: Duration) -> Result<Value, Unanswered> {
         let url = format!("{}?timeout={}s", self.url, timeout.as_secs());
-        let failed = |why: String| format!("Post {url:?}: {why}");
+        let failed = |why: String| Unanswered { why: format!("Post {url:?}: {why}"), code: 503 };
         let request = Request::post(&url)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json, */*")
@@ -97,9 +104,10 @@ impl Client {
         let answered = tokio::time::timeout(timeout, exchange).await;
         let (status, body) = answered.unwrap_or_else(|_| Err(failed("context deadline exceeded".to_owned())))?;
         if !status.is_success() {
-            return Err(words(status, &body));
+            return Err(Unanswered { why: words(status, &body), code: status.as_u16() });
         }
-        serde_json::from_slice(&body).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))
+        let broken = |e| Unanswered { why: format!("couldn't get version/kind; json parse error: {e}"), code: 503 };
+        serde_json::from_slice(&body).map_err(broken)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod client;
 mod hook;
+mod metrics;
 mod review;
 
 use std::sync::Arc;
@@ -19,7 +20,9 @@ use futures::future::join_all;
 use serde_json::Value;
 
 use hook::{Hook, Hooks};
+use metrics::Outcome;
 use review::Answer;
+use tokio::time::Instant;
 
 use super::policy::{Activation, Answers, GROUP, Request};
 use crate::cell::CoreCell;
@@ -40,8 +43,8 @@ fn wants(attributes: &Attributes<'_>) -> bool {
 
 /// Why a hook does not let a request pass.
 enum Failure {
-    /// It could not be asked, or what it said is no answer.
-    Calling(String),
+    /// It could not be asked, or what it said is no answer: why, and a code for the metrics.
+    Calling(String, u16),
     /// The client is told this.
     Refused(Error),
 }
@@ -51,7 +54,7 @@ impl Failure {
     fn judge(self, hook: &Hook) -> Option<Error> {
         match self {
             Failure::Refused(error) => Some(error),
-            Failure::Calling(why) => {
+            Failure::Calling(why, _) => {
                 let message = format!("failed calling webhook {:?}: {why}", hook.name);
                 tracing::warn!(webhook = hook.name, why, ignored = hook.ignores_failures, "calling a webhook failed");
                 (!hook.ignores_failures).then(|| Error::internal(message))
@@ -82,6 +85,17 @@ impl Hook {
         }
     }
 
+    /// Counts how a question ended that was asked at `began`.
+    fn count<T>(&self, request: &Request<'_>, mutating: bool, began: Instant, ended: &std::result::Result<T, Failure>) {
+        let outcome = match ended {
+            Ok(_) => Outcome::Allowed,
+            Err(Failure::Refused(error)) => Outcome::Denied(error.code),
+            Err(Failure::Calling(_, code)) => Outcome::Failed { code: *code, ignored: self.ignores_failures },
+        };
+        let kind = if mutating { "admit" } else { "validating" };
+        metrics::record(&self.name, kind, request.attributes.operation.name(), began.elapsed(), outcome);
+    }
+
     /// Asks about a request; passes warnings on.
     async fn ask(
         &self,
@@ -95,14 +109,16 @@ impl Hook {
             let message = format!("admission webhook {:?} does not support dry run", self.name);
             return Err(Failure::Refused(Error::bad_request(message)));
         }
-        let failed = |what: &str, why: &dyn std::fmt::Display| Failure::Calling(format!("{what}: {why}"));
+        let failed =
+            |what: &str, why: &dyn std::fmt::Display, code: u16| Failure::Calling(format!("{what}: {why}"), code);
         let version = self.version.ok_or_else(|| {
             failed(
                 "could not create admission objects",
                 &"webhook does not accept known AdmissionReview versions (v1, v1beta1)",
+                400,
             )
         })?;
-        let client = self.client.as_ref().map_err(|why| failed("could not get REST client", why))?;
+        let client = self.client.as_ref().map_err(|why| failed("could not get REST client", why, 400))?;
         let uid = component_base::rng::uuid();
         let seen = |value: &Value| -> std::result::Result<Value, Failure> {
             if value.is_null() {
@@ -116,10 +132,10 @@ impl Hook {
         };
         let (new, old) = (seen(object)?, seen(attributes.old.unwrap_or(&Value::Null))?);
         let question = review::question(version, &uid, request.review(resource, object), new, old);
-        let answer =
-            client.call(&question, self.timeout).await.map_err(|why| failed("failed to call webhook", &why))?;
+        let answer = client.call(&question, self.timeout).await;
+        let answer = answer.map_err(|none| failed("failed to call webhook", &none.why, none.code))?;
         let answer = review::read(&answer, version, &uid, mutating)
-            .map_err(|why| failed("received invalid webhook response", &why))?;
+            .map_err(|why| failed("received invalid webhook response", &why, 503))?;
         answer.warnings.iter().for_each(|warning| attributes.warnings.add(warning));
         match answer.allowed {
             true => Ok(answer),
@@ -171,7 +187,12 @@ impl Plugin for ValidatingAdmissionWebhook {
         }
         let ask = |(hook, resource): &(&Arc<Hook>, Arc<Resource>)| {
             let (hook, resource, request) = (Arc::clone(hook), Arc::clone(resource), &request);
-            async move { hook.ask(request, &resource, object, false).await.err().and_then(|failure| failure.judge(&hook)) }
+            async move {
+                let began = Instant::now();
+                let answer = hook.ask(request, &resource, object, false).await;
+                hook.count(request, false, began, &answer);
+                answer.err().and_then(|failure| failure.judge(&hook))
+            }
         };
         join_all(asked.iter().map(ask)).await.into_iter().flatten().next().map_or(Ok(()), Err)
     }
@@ -212,7 +233,7 @@ impl MutatingAdmissionWebhook {
             return Err(Failure::Refused(Error::internal(message)));
         }
         if answer.patch_type != "JSONPatch" {
-            return Err(Failure::Calling(format!("unsupported patch type {:?}", answer.patch_type)));
+            return Err(Failure::Calling(format!("unsupported patch type {:?}", answer.patch_type), 503));
         }
         let before = request.converted(object, resource).map_err(Failure::Refused)?;
         let mut made = before.clone();
@@ -249,7 +270,9 @@ impl Plugin for MutatingAdmissionWebhook {
             if !attributes.reinvocation.is_due(self.name(), &hook.key) {
                 continue;
             }
+            let began = Instant::now();
             let outcome = self.apply(hook, &request, &resource, object).await;
+            hook.count(&request, true, began, &outcome);
             let changed = matches!(outcome, Ok(true));
             attributes.reinvocation.ran(self.name(), &hook.key, changed, hook.reinvoked);
             if let Some(error) = outcome.err().and_then(|failure| failure.judge(hook)) {
