@@ -4,7 +4,10 @@ mod plugin;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use api_types::k8s_openapi::{ByteString, api::core::v1::Secret};
+use api_types::k8s_openapi::{
+    ByteString,
+    api::core::v1::{Secret, Service},
+};
 use apiserver::user::UserInfo;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use component_base::flags::Flags;
@@ -106,12 +109,17 @@ async fn eventually<T>(mut check: impl AsyncFnMut() -> Option<T>) -> T {
 
 /// A configuration of secrets with these providers.
 fn configure(file: &Path, providers: &[String]) {
-    let text = format!(
-        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n\
-        - resources: [secrets]\n  providers: [{}]\n",
-        providers.join(", ")
-    );
-    std::fs::write(file, text).expect("written");
+    configure_all(file, &[("secrets", providers)]);
+}
+
+/// A configuration of these resources with these providers.
+fn configure_all(file: &Path, rules: &[(&str, &[String])]) {
+    let head = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n";
+    let rule = |(resources, providers): &(&str, &[String])| {
+        format!("- resources: ['{resources}']\n  providers: [{}]\n", providers.join(", "))
+    };
+    let rules: String = rules.iter().map(rule).collect();
+    std::fs::write(file, format!("{head}{rules}")).expect("written");
 }
 
 fn key(provider: &str, name: &str, byte: u8) -> String {
@@ -206,6 +214,31 @@ async fn what_can_not_be_decrypted_is_an_error_until_the_key_is_there() {
     assert_eq!(found, ["found's", "lost's"]);
     assert_eq!(server.password("lost").await.expect("get"), "lost's");
     server.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_is_stored_can_be_encrypted() {
+    let dir = tempfile::tempdir().expect("directory");
+    let file = dir.path().join("encryption.yaml");
+    let store = Arc::new(Embedded::in_memory());
+    let (secrets, rest) = ([key("secretbox", "one", 1)], [key("aesgcm", "two", 2)]);
+    configure_all(&file, &[("secrets", &secrets), ("*.*", &rest)]);
+    for name in ["before", "after"] {
+        let server = Server::start(&store, Some(&file)).await;
+        server.create(name).await;
+        // Its port is noted in an object that is no resource.
+        let service =
+            json!({ "metadata": { "name": name }, "spec": { "type": "NodePort", "ports": [{ "port": 80 }] } });
+        let service: Service = serde_json::from_value(service).expect("test object");
+        let services: Api<Service> = Api::namespaced(server.client.clone(), "default");
+        services.create(&PostParams::default(), &service).await.expect("created");
+        server.stop().await;
+    }
+    for kv in store.list("/registry/", ListOptions::default()).await.expect("list").items {
+        let provider = if kv.key.starts_with("/registry/secrets/") { "secretbox:v1:one:" } else { "aesgcm:v1:two:" };
+        assert!(kv.value.starts_with(format!("k8s:enc:{provider}").as_bytes()), "{}", kv.key);
+    }
+    assert_eq!(prefix(&store, "after").await, "k8s:enc:secretbox:v1:one");
 }
 
 #[tokio::test]

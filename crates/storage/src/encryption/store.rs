@@ -74,6 +74,8 @@ impl Store for Encrypted {
         let mut page = self.inner.list(prefix, options).await?;
         for kv in &mut page.items {
             self.shared.show(kv).await;
+            // Thousands of them would keep others waiting.
+            tokio::task::coop::consume_budget().await;
         }
         Ok(page)
     }
