@@ -1,5 +1,7 @@
 //! The server through its front door, in memory: what clients rely on from create to delete.
 
+mod late;
+
 use std::{sync::Arc, time::Duration};
 
 use api_types::k8s_openapi::api::{
@@ -14,8 +16,9 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy, WatchEvent, WatchParams},
 };
 use kube_apiserver::{config::Config, options, run};
+use late::Late;
 use serde_json::{Value, json};
-use storage::embedded::Embedded;
+use storage::{Store, embedded::Embedded};
 use tokio_util::sync::CancellationToken;
 
 struct Server {
@@ -30,6 +33,10 @@ impl Server {
     }
 
     async fn with(more: &[&str]) -> Server {
+        Server::over(Arc::new(Embedded::in_memory()), more).await
+    }
+
+    async fn over(store: Arc<dyn Store>, more: &[&str]) -> Server {
         let mut args = vec![
             "--service-cluster-ip-range=10.96.0.0/28",
             "--advertise-address=192.0.2.10",
@@ -39,7 +46,6 @@ impl Server {
         let flags = Flags::parse("kube-apiserver", options::FLAGS, args).expect("flags parse");
         let config = Config::from_flags(&flags).expect("flags are valid");
         let shutdown = CancellationToken::new();
-        let store = Arc::new(Embedded::in_memory());
         let api = run::build(&config, store, shutdown.clone()).await.expect("the server starts");
         let client = api.client_as(UserInfo::new("admin", &["system:masters"]));
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
@@ -335,6 +341,20 @@ async fn service_addresses_are_unique_and_given_back() {
     services.create(&PostParams::default(), &service("more")).await.expect_err("and it still has its address");
     services.delete("s3", &DeleteParams::default()).await.expect("delete");
     services.create(&PostParams::default(), &service("more")).await.expect("one was given back");
+    server.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_was_just_created_keeps_its_ports() {
+    let store = Late { store: Embedded::in_memory(), by: Duration::from_millis(100) };
+    let server = Server::over(Arc::new(store), &[]).await;
+    let services = server.api::<Service>();
+    let service: Service =
+        of(json!({ "metadata": { "name": "s" }, "spec": { "type": "NodePort", "ports": [{ "port": 80 }] } }));
+    let created = services.create(&PostParams::default(), &service).await.expect("create");
+    let patch = Patch::Merge(json!({ "metadata": { "labels": { "x": "y" } } }));
+    let patched = services.patch("s", &PatchParams::default(), &patch).await.expect("patch");
+    assert_eq!(patched.spec, created.spec);
     server.stop().await;
 }
 

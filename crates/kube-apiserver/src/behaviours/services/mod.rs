@@ -30,8 +30,8 @@ impl Services {
         }
     }
 
-    /// Gives the service what it lacks; what was taken comes back for the case that a later step fails.
-    async fn allocate(&self, service: &mut Value, taken: &mut Taken, dry_run: bool) -> Result<()> {
+    /// Gives the service what it lacks and did not hold as `old`; what was taken comes back for the case that a later step fails.
+    async fn allocate(&self, service: &mut Value, old: Option<&Value>, taken: &mut Taken, dry_run: bool) -> Result<()> {
         self.set_families(service);
         if wants_addresses(service) {
             let ips = self.addresses.allocate(service, dry_run, &mut taken.addresses).await?;
@@ -41,7 +41,7 @@ impl Services {
         } else if is_headless(service) {
             meta::map_mut(service, "spec").insert("clusterIPs".to_owned(), json!(["None"]));
         }
-        self.ports.allocate(service, dry_run, &mut taken.ports).await
+        self.ports.allocate(service, old, dry_run, &mut taken.ports).await
     }
 
     /// Which IP families, and how many.
@@ -91,7 +91,7 @@ struct Taken {
 impl Behaviour for Services {
     async fn begin_create(&self, service: &mut Value, dry_run: bool) -> Result<()> {
         let mut taken = Taken::default();
-        let result = self.allocate(service, &mut taken, dry_run).await;
+        let result = self.allocate(service, None, &mut taken, dry_run).await;
         if result.is_err() && !dry_run {
             self.give_back(&taken, service).await;
         }
@@ -108,7 +108,7 @@ impl Behaviour for Services {
         }
         keep_allocated(new, old);
         let mut taken = Taken::default();
-        let result = self.allocate(new, &mut taken, dry_run).await;
+        let result = self.allocate(new, Some(old), &mut taken, dry_run).await;
         if result.is_err() && !dry_run {
             self.give_back(&taken, new).await;
         }

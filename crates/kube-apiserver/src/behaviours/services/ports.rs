@@ -52,13 +52,19 @@ impl Ports {
         Ports { first, last, core }
     }
 
-    /// Takes the ports that the service names and does not hold yet (`taken` lists what it took), and finds those it lacks.
-    pub(super) async fn allocate(&self, service: &mut Value, dry_run: bool, taken: &mut Vec<u16>) -> Result<()> {
+    /// Takes the ports that the service names and does not hold yet, as `old` (`taken` lists what it took), and finds those it lacks.
+    pub(super) async fn allocate(
+        &self,
+        service: &mut Value,
+        old: Option<&Value>,
+        dry_run: bool,
+        taken: &mut Vec<u16>,
+    ) -> Result<()> {
         if !wants_ports(service) {
             clear(service);
             return Ok(());
         }
-        let held = self.held_by(service)?;
+        let held = old.map(of).unwrap_or_default();
         loop {
             let mut bitmap = self.read().await?;
             let (changed, new) = self.plan(service, &held, &mut bitmap, dry_run)?;
@@ -144,13 +150,6 @@ impl Ports {
         let mut candidates = drawn.chain(band..size).chain(0..band);
         let offset = candidates.find(|offset| !bitmap.is_set(*offset));
         offset.map(|o| self.first + o).ok_or_else(|| Error::internal("failed to allocate a nodePort: range is full"))
-    }
-
-    /// The ports that the stored service of this name holds.
-    fn held_by(&self, service: &Value) -> Result<Vec<u16>> {
-        let stored = self.core.cached("", "services", meta::namespace(service), meta::name(service))?;
-        let same = stored.filter(|s| meta::uid(s) == meta::uid(service));
-        Ok(same.map(|s| of(&s)).unwrap_or_default())
     }
 
     pub(super) async fn release(&self, ports: &[u16]) {
