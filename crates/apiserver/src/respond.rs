@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 pub use component_base::serving::{full, text};
 
 use crate::{
+    cache::Form,
     codec,
     error::{Error, Result},
     model::{Format, Resource},
     negotiate::{self, Accepted, Codec, Transform},
     query::Query,
+    registry::Outcome,
     server::Body,
     table,
 };
@@ -87,6 +89,25 @@ pub fn object(
         Transform::Partial { version } => codec::encode_partial(accepted, &partial(value, version))?,
     };
     Ok(bytes(code, accepted.codec.content_type(), body))
+}
+
+/// The object that a write left. Plain JSON and protobuf are printed from what was stored.
+pub fn outcome(resource: &Resource, accepted: &Accepted, query: &Query, outcome: &Outcome) -> Result<Response<Body>> {
+    let code = if outcome.created { StatusCode::CREATED } else { StatusCode::OK };
+    let plain = accepted.transform == Transform::None && !accepted.pretty;
+    if let (true, Some(written), Some(stored)) = (plain, &outcome.written, &resource.stored)
+        && let Some(bare) =
+            stored.model.print(&written.stored, written.revision.0, Form::new(stored.version, accepted.codec))
+    {
+        let body = codec::frame(&resource.format, accepted.codec, bare);
+        debug_assert_eq!(
+            body,
+            codec::encode(&resource.format, accepted.codec, &outcome.object, false)?,
+            "what was stored is not what was written"
+        );
+        return Ok(bytes(code, accepted.codec.content_type(), body));
+    }
+    object(code, resource, &resource.format, accepted, query, &outcome.object)
 }
 
 /// `PartialObjectMetadata` of an object.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use storage::{Revision, StoreError};
 
-use super::{Registry, Writer, fields::Manager, with_revision};
+use super::{Outcome, Registry, Writer, Written, fields::Manager, with_revision};
 use crate::{
     admission::{Attributes, Operation, Reinvocation},
     error::{Error, Result, from_store},
@@ -19,7 +19,13 @@ const DRAWS: usize = 8;
 
 impl Registry {
     /// Creates `object` (decoded, defaulted, in the served version); answers it as stored.
-    pub async fn create(&self, resource: &Resource, namespace: &str, object: Value, writer: &Writer) -> Result<Value> {
+    pub async fn create(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        object: Value,
+        writer: &Writer,
+    ) -> Result<Outcome> {
         let generated = meta::name(&object).is_empty() && !meta::text(&object, "generateName").is_empty();
         let mut draws = if generated { DRAWS } else { 1 };
         loop {
@@ -40,7 +46,7 @@ impl Registry {
         namespace: &str,
         mut object: Value,
         writer: &Writer,
-    ) -> Result<Value> {
+    ) -> Result<Outcome> {
         let stored = resource.stored()?;
         check_namespace(resource, namespace, &mut object)?;
         let given = meta::name(&object).to_owned();
@@ -84,10 +90,12 @@ impl Registry {
         if result.is_err() && !writer.dry_run {
             stored.behaviour.release(&object).await;
         }
-        Ok(match result? {
-            Some(revision) => with_revision(object, revision),
+        let written = result?;
+        let object = match &written {
+            Some(written) => with_revision(object, written.revision),
             None => object,
-        })
+        };
+        Ok(Outcome { object, created: true, written })
     }
 
     /// Writes the object; `None` on dry runs.
@@ -97,7 +105,7 @@ impl Registry {
         stored: &Stored,
         object: &mut Value,
         writer: &Writer,
-    ) -> Result<Option<Revision>> {
+    ) -> Result<Option<Written>> {
         let name = meta::name(object).to_owned();
         let key = stored.model.key(meta::namespace(object), &name);
         let taken = || Error::already_exists(&resource.group, &resource.plural, &name);
@@ -105,10 +113,10 @@ impl Registry {
             return if self.read(&key).await?.is_some() { Err(taken()) } else { Ok(None) };
         }
         let bytes = stored.model.to_stored(object, stored.version)?;
-        match self.store.put(&key, bytes, Revision(0), stored.behaviour.time_to_live()).await {
+        match self.store.put(&key, bytes.clone(), Revision(0), stored.behaviour.time_to_live()).await {
             Ok(revision) => {
                 stored.written(&key, revision);
-                Ok(Some(revision))
+                Ok(Some(Written { stored: bytes, revision }))
             }
             Err(StoreError::Conflict { .. }) => Err(taken()),
             Err(e) => Err(from_store(&e)),

@@ -18,7 +18,7 @@ use storage::{KeyValue, Revision, Store};
 pub use create::check_namespace;
 pub use delete::Deleted;
 pub use fields::Manager;
-pub use update::{Change, Create, Make, Outcome};
+pub use update::{Change, Create, Make, Outcome, Written};
 
 use crate::{
     admission::AdmissionChain,

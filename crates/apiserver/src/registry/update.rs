@@ -2,6 +2,7 @@
 
 use api_semantics::Part;
 use api_types::{FieldError, Path};
+use bytes::Bytes;
 use serde_json::Value;
 use storage::{KeyValue, Revision, StoreError};
 
@@ -40,11 +41,20 @@ pub enum Create {
 pub struct Outcome {
     pub object: Value,
     pub created: bool,
+    /// What was stored of it; `None` if nothing was.
+    pub written: Option<Written>,
+}
+
+/// An object's bytes in the store.
+#[derive(Debug)]
+pub struct Written {
+    pub stored: Bytes,
+    pub revision: Revision,
 }
 
 /// How one attempt ended.
 enum Attempt {
-    Done(Value),
+    Done(Value, Option<Written>),
     /// Somebody else wrote in between; what is there now.
     Lost(Option<KeyValue>),
 }
@@ -68,7 +78,7 @@ impl Registry {
                 return self.create_instead(resource, namespace, name, change, writer).await;
             };
             match self.attempt(resource, stored, &kv, change, writer).await? {
-                Attempt::Done(object) => return Ok(Outcome { object, created: false }),
+                Attempt::Done(object, written) => return Ok(Outcome { object, created: false, written }),
                 Attempt::Lost(now) => current = now,
             }
         }
@@ -95,8 +105,7 @@ impl Registry {
             return Err(resource.not_found(name));
         }
         meta::set(&mut object, "name", name.into());
-        let object = self.create(resource, namespace, object, writer).await?;
-        Ok(Outcome { object, created: true })
+        self.create(resource, namespace, object, writer).await
     }
 
     async fn attempt(
@@ -160,13 +169,13 @@ impl Registry {
         let bytes = stored.model.to_stored(&mut new, stored.version)?;
         if (bytes == kv.value && !kv.stale) || writer.dry_run {
             meta::copy(&mut new, old, "resourceVersion");
-            return Ok(Attempt::Done(new));
+            return Ok(Attempt::Done(new, None));
         }
-        match self.store.put(&kv.key, bytes, kv.mod_revision, stored.behaviour.time_to_live()).await {
+        match self.store.put(&kv.key, bytes.clone(), kv.mod_revision, stored.behaviour.time_to_live()).await {
             Ok(revision) => {
                 stored.written(&kv.key, revision);
                 stored.behaviour.after_update(&new, old).await;
-                Ok(Attempt::Done(with_revision(new, revision)))
+                Ok(Attempt::Done(with_revision(new, revision), Some(Written { stored: bytes, revision })))
             }
             Err(StoreError::Conflict { current, .. }) => Ok(Attempt::Lost(current)),
             Err(e) => Err(from_store(&e)),
@@ -176,12 +185,12 @@ impl Registry {
     /// The last finalizer of a terminating object went away: so does the object.
     async fn remove_finished(&self, stored: &Stored, kv: &KeyValue, new: Value, writer: &Writer) -> Result<Attempt> {
         if writer.dry_run {
-            return Ok(Attempt::Done(new));
+            return Ok(Attempt::Done(new, None));
         }
         match self.store.delete(&kv.key, kv.mod_revision).await {
             Ok(revision) => {
                 stored.behaviour.release(&new).await;
-                Ok(Attempt::Done(with_revision(new, revision)))
+                Ok(Attempt::Done(with_revision(new, revision), None))
             }
             Err(StoreError::Conflict { current, .. }) => Ok(Attempt::Lost(current)),
             Err(e) => Err(from_store(&e)),

@@ -41,7 +41,7 @@ pub(super) async fn delete_collection(mut call: Call) -> Result<Response<Body>> 
         }
     }
     let codec = if accepted.codec == Codec::Protobuf { Codec::Protobuf } else { Codec::Json };
-    let mut body = list_body(resource, codec, &page)?.collect()?;
+    let mut body = list_body(resource, codec, page)?.collect()?;
     if codec == Codec::Json {
         body = crate::codec::reencode_json(&accepted, &body)?;
     }

@@ -6,7 +6,7 @@ use api_semantics::{
     Part,
     patch::{self as semantics, Patched},
 };
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response};
 use serde_json::Value;
 
 use super::{object_namespace, write, writer};
@@ -73,8 +73,7 @@ pub(super) async fn patch(mut call: Call, part: Part) -> Result<Response<Body>> 
     };
     let outcome =
         call.core.registry.update(&resource, object_namespace(&call), &call.info.name, &change, &writer).await?;
-    let code = if outcome.created { StatusCode::CREATED } else { StatusCode::OK };
-    respond::object(code, &resource, &resource.format, &accepted, &call.query, &outcome.object)
+    respond::outcome(&resource, &accepted, &call.query, &outcome)
 }
 
 pub(super) fn check_options(kind: PatchKind, call: &Call, options: &WriteOptions) -> Result<()> {

@@ -53,20 +53,20 @@ pub(super) async fn list(call: Call) -> Result<Response<Body>> {
     let page = list_entries(&call.core, &call.resource, scope, &options).await?;
     let (request, kind) = (call.request.headers(), accepted.codec.content_type());
     if accepted.transform == Transform::None && !accepted.pretty && accepted.codec != Codec::Yaml {
-        return list_body(&call.resource, accepted.codec, &page)?.respond(request, kind);
+        return list_body(&call.resource, accepted.codec, page)?.respond(request, kind);
     }
-    let body = encode_list(&call.resource, &accepted, &call.query, &page)?;
+    let body = encode_list(&call.resource, &accepted, &call.query, page)?;
     Ok(respond::maybe_compressed(request, StatusCode::OK, kind, body))
 }
 
 /// The list from the bytes that the cache holds, none of them encoded again.
-pub(super) fn list_body(resource: &Resource, codec: Codec, page: &Page) -> Result<ListBody> {
+pub(super) fn list_body(resource: &Resource, codec: Codec, page: Page) -> Result<ListBody> {
     let form = Form::new(resource.stored()?.version, codec);
-    ListBody::new(&resource.format, &resource.list_kind, form, &page.meta, page.entries.clone())
+    ListBody::new(&resource.format, &resource.list_kind, form, &page.meta, page.entries)
 }
 
 /// A list in a form that is not at hand.
-fn encode_list(resource: &Resource, accepted: &Accepted, query: &Query, page: &Page) -> Result<bytes::Bytes> {
+fn encode_list(resource: &Resource, accepted: &Accepted, query: &Query, page: Page) -> Result<bytes::Bytes> {
     let stored = resource.stored()?;
     let values = || page.entries.iter().map(|e| e.value(stored.version)).collect::<Result<Vec<Value>>>();
     match &accepted.transform {

@@ -1,7 +1,7 @@
 //! Create and update: bodies in, objects out.
 
 use api_semantics::Part;
-use http::{Response, StatusCode};
+use http::Response;
 use serde_json::Value;
 
 use super::{object_namespace, writer};
@@ -77,7 +77,7 @@ pub(super) async fn create(mut call: Call) -> Result<Response<Body>> {
     let object = decode_object(&resource.format, headers, &body, options.field_validation, &call.warnings)?;
     let writer = writer(&call, options.dry_run, &options.field_manager);
     let created = call.core.registry.create(resource, object_namespace(&call), object, &writer).await?;
-    respond::object(StatusCode::CREATED, resource, &resource.format, &accepted, &call.query, &created)
+    respond::outcome(resource, &accepted, &call.query, &created)
 }
 
 pub(super) async fn update(mut call: Call, part: Part) -> Result<Response<Body>> {
@@ -98,8 +98,7 @@ pub(super) async fn update(mut call: Call, part: Part) -> Result<Response<Body>>
         create: Create::IfKindAllows,
     };
     let outcome = call.core.registry.update(resource, object_namespace(&call), name, &change, &writer).await?;
-    let code = if outcome.created { StatusCode::CREATED } else { StatusCode::OK };
-    respond::object(code, resource, &resource.format, &accepted, &call.query, &outcome.object)
+    respond::outcome(resource, &accepted, &call.query, &outcome)
 }
 
 /// The object's name is the URL's.
