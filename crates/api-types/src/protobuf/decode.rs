@@ -11,7 +11,7 @@ use crate::schema::{self, Field, JsonForm, Map, Scalar, Struct, Type, normalize}
 use crate::{duration, json, time};
 
 /// Messages nested deeper are refused.
-const MAX_DEPTH: usize = 256;
+pub(super) const MAX_DEPTH: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -230,7 +230,7 @@ fn field_value(
     Ok(())
 }
 
-fn bytes_of<'a>(field: &Field, content: Content<'a>) -> Result<&'a [u8], DecodeError> {
+pub(super) fn bytes_of<'a>(field: &Field, content: Content<'a>) -> Result<&'a [u8], DecodeError> {
     match content {
         Content::Bytes(bytes) => Ok(bytes),
         _ => Err(DecodeError::WireType(field.name.to_string())),
@@ -266,35 +266,57 @@ fn map_entry(field: &Field, map: &Map, message: &[u8], depth: usize) -> Result<(
     Ok((key, entry))
 }
 
+/// The fields of a scalar that is a message in protobuf.
+#[derive(Default)]
+pub(super) struct ScalarMessage<'a> {
+    /// Seconds, nanoseconds of a duration, or which one of an integer and a text it is.
+    pub first: i64,
+    /// Nanoseconds, or the integer.
+    pub second: i64,
+    /// A quantity.
+    pub quantity: &'a [u8],
+    /// The text that is no integer.
+    pub text: &'a [u8],
+}
+
+impl<'a> ScalarMessage<'a> {
+    pub(super) fn read(message: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut read = ScalarMessage::default();
+        let mut reader = Reader::new(message);
+        while let Some((number, content)) = reader.next()? {
+            match (number, content) {
+                (1, Content::Varint(n)) => read.first = n as i64,
+                (1, Content::Bytes(bytes)) => read.quantity = bytes,
+                (2, Content::Varint(n)) => read.second = n as i64,
+                (3, Content::Bytes(bytes)) => read.text = bytes,
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+
+    /// The time in the form of `Time` or `MicroTime`.
+    pub(super) fn time(&self, scalar: Scalar) -> Result<String, DecodeError> {
+        let at = jiff::Timestamp::new(self.first, self.second as i32)
+            .map_err(|_| DecodeError::Malformed("time out of range"))?;
+        Ok(if scalar == Scalar::Time { time::format(&at) } else { time::format_micro(&at) })
+    }
+}
+
 /// Scalars that are messages in protobuf.
 fn scalar_message(message: &[u8], scalar: Scalar) -> Result<Value, DecodeError> {
-    let (mut first, mut second, mut third) = (0i64, 0i64, String::new());
-    let mut string = String::new();
-    let mut reader = Reader::new(message);
-    while let Some((number, content)) = reader.next()? {
-        match (number, content) {
-            (1, Content::Varint(n)) => first = n as i64,
-            (1, Content::Bytes(bytes)) => string = text(bytes),
-            (2, Content::Varint(n)) => second = n as i64,
-            (3, Content::Bytes(bytes)) => third = text(bytes),
-            _ => {}
-        }
-    }
+    let read = ScalarMessage::read(message)?;
     Ok(match scalar {
         // The beginning of the epoch is a time; no time is written as nothing.
         Scalar::Time | Scalar::MicroTime if message.is_empty() => Value::Null,
-        Scalar::Time | Scalar::MicroTime => {
-            let at =
-                jiff::Timestamp::new(first, second as i32).map_err(|_| DecodeError::Malformed("time out of range"))?;
-            Value::String(if scalar == Scalar::Time { time::format(&at) } else { time::format_micro(&at) })
-        }
-        Scalar::Duration => Value::String(duration::format(first)),
-        Scalar::Quantity => match string.parse::<crate::quantity::Quantity>() {
+        Scalar::Time | Scalar::MicroTime => Value::String(read.time(scalar)?),
+        Scalar::Duration => Value::String(duration::format(read.first)),
+        Scalar::Quantity => match text(read.quantity).parse::<crate::quantity::Quantity>() {
             Ok(quantity) => Value::String(quantity.to_string()),
             Err(_) => Value::from("0"),
         },
-        Scalar::IntOrString if first == 0 => Value::from(second as i32),
-        Scalar::IntOrString => Value::String(third),
+        Scalar::IntOrString if read.first == 0 => Value::from(read.second as i32),
+        Scalar::IntOrString => Value::String(text(read.text)),
         _ => return Err(DecodeError::Malformed("scalar as message")),
     })
 }

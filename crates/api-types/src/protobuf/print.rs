@@ -10,17 +10,14 @@ use std::io::Write;
 use base64::Engine;
 
 use super::{
-    DecodeError, MAGIC, decode,
+    DecodeError, MAGIC,
+    decode::{self, MAX_DEPTH, ScalarMessage, bytes_of},
     wire::{Content, Reader, put_bytes, put_head},
 };
 use crate::{
     duration, json,
     schema::{Field, JsonForm, Map, Scalar, Struct, Type, normalize},
-    time,
 };
-
-/// Messages nested deeper are refused.
-const MAX_DEPTH: usize = 256;
 
 /// What an object says of itself besides its message.
 #[derive(Clone, Copy, Debug)]
@@ -183,7 +180,7 @@ impl<'a> Printer<'a, '_> {
             let Some((field, at)) = of.numbered_at(number) else { continue };
             match &field.ty {
                 Type::Struct(inner) if field.inline.is_some() => {
-                    self.collect(bytes(field, content)?, inner, offset + at)?;
+                    self.collect(bytes_of(field, content)?, inner, offset + at)?;
                 }
                 _ => self.parts.push(Part { at: offset + at, content: Piece::Wire(content) }),
             }
@@ -255,7 +252,7 @@ impl<'a> Printer<'a, '_> {
         for at in group {
             let Piece::Wire(content) = self.parts[at].content else { continue };
             let (mut key, mut entry) = (&[][..], None);
-            let mut reader = Reader::new(bytes(field, content)?);
+            let mut reader = Reader::new(bytes_of(field, content)?);
             while let Some((number, content)) = reader.next()? {
                 match (number, content) {
                     (1, Content::Bytes(bytes)) => key = bytes,
@@ -324,28 +321,14 @@ impl<'a> Printer<'a, '_> {
 
     /// Scalars that are messages in protobuf.
     fn scalar_message(&mut self, message: &'a [u8], scalar: Scalar) -> Result<(), DecodeError> {
-        let (mut first, mut second, mut string, mut third) = (0i64, 0i64, &[][..], &[][..]);
-        let mut reader = Reader::new(message);
-        while let Some((number, content)) = reader.next()? {
-            match (number, content) {
-                (1, Content::Varint(n)) => first = n as i64,
-                (1, Content::Bytes(bytes)) => string = bytes,
-                (2, Content::Varint(n)) => second = n as i64,
-                (3, Content::Bytes(bytes)) => third = bytes,
-                _ => {}
-            }
-        }
+        let read = ScalarMessage::read(message)?;
         match scalar {
             Scalar::Time | Scalar::MicroTime if message.is_empty() => self.out.extend_from_slice(b"null"),
-            Scalar::Time | Scalar::MicroTime => {
-                let at = jiff::Timestamp::new(first, second as i32)
-                    .map_err(|_| DecodeError::Malformed("time out of range"))?;
-                self.quoted(&if scalar == Scalar::Time { time::format(&at) } else { time::format_micro(&at) });
-            }
-            Scalar::Duration => self.quoted(&duration::format(first)),
-            Scalar::Quantity => json::print_string(text(string)?, self.out),
-            Scalar::IntOrString if first == 0 => self.int((second as i32).into()),
-            Scalar::IntOrString => json::print_string(text(third)?, self.out),
+            Scalar::Time | Scalar::MicroTime => self.quoted(&read.time(scalar)?),
+            Scalar::Duration => self.quoted(&duration::format(read.first)),
+            Scalar::Quantity => json::print_string(text(read.quantity)?, self.out),
+            Scalar::IntOrString if read.first == 0 => self.int((read.second as i32).into()),
+            Scalar::IntOrString => json::print_string(text(read.text)?, self.out),
             _ => return Err(DecodeError::Malformed("scalar as message")),
         }
         Ok(())
@@ -380,13 +363,6 @@ fn is_zero(content: Content<'_>) -> bool {
         Content::Varint(n) => n == 0,
         Content::Fixed64(bits) => f64::from_bits(bits) == 0.0,
         Content::Bytes(bytes) => bytes.is_empty(),
-    }
-}
-
-fn bytes<'a>(field: &Field, content: Content<'a>) -> Result<&'a [u8], DecodeError> {
-    match content {
-        Content::Bytes(bytes) => Ok(bytes),
-        _ => Err(DecodeError::WireType(field.name.to_string())),
     }
 }
 
