@@ -45,8 +45,8 @@ pub struct Attributes<'a> {
     pub user: &'a UserInfo,
     pub dry_run: bool,
     pub warnings: &'a Warnings,
-    /// The kind of the object where it is not the resource's: the options of a connection (`PodExecOptions`).
-    pub options_kind: Option<&'a str>,
+    /// Group, version and kind of the object where they are not the resource's: a `TokenRequest`, the `PodExecOptions` of a connection.
+    pub kind: Option<[&'a str; 3]>,
     /// Where plugins that change objects together keep what they need to be run again.
     pub reinvocation: Reinvocation,
 }

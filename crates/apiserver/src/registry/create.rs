@@ -65,7 +65,7 @@ impl Registry {
             user: &writer.user,
             dry_run: writer.dry_run,
             warnings: &writer.warnings,
-            options_kind: None,
+            kind: None,
             reinvocation: Reinvocation::default(),
         };
         // What admission adds has no owner.

@@ -62,7 +62,7 @@ impl Registry {
                 user: &writer.user,
                 dry_run: options.dry_run,
                 warnings: &writer.warnings,
-                options_kind: None,
+                kind: None,
                 reinvocation: Reinvocation::default(),
             };
             self.admission.mutate(&attributes, &mut Value::Null).await?;

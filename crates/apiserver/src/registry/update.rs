@@ -131,7 +131,7 @@ impl Registry {
             user: &writer.user,
             dry_run: writer.dry_run,
             warnings: &writer.warnings,
-            options_kind: None,
+            kind: None,
             reinvocation: Reinvocation::default(),
         };
         if !writer.applied && !change.keeps_owners {

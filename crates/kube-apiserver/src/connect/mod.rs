@@ -54,7 +54,7 @@ async fn admit(call: &Call, options: &Value) -> Result<()> {
         user: &call.user,
         dry_run: false,
         warnings: &call.warnings,
-        options_kind: options["kind"].as_str(),
+        kind: options["kind"].as_str().map(|kind| ["", "v1", kind]),
         reinvocation: Reinvocation::default(),
     };
     call.core.admission.connect(&attributes, options).await

@@ -39,7 +39,7 @@ impl Endpoint for Token {
             user: &user,
             dry_run: options.dry_run,
             warnings: &warnings,
-            options_kind: None,
+            kind: Some(["authentication.k8s.io", "v1", "TokenRequest"]),
             reinvocation: Reinvocation::default(),
         };
         core.admission.validate(&attributes, &wanted).await?;

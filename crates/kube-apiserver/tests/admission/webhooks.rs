@@ -348,6 +348,15 @@ async fn connections_are_judged_before_they_are_made() {
     let refused = connect("attach?stdin=true&tty=true").await;
     assert_eq!(refused, "admission webhook \"judge.example.com\" denied the request without explanation");
     assert_eq!(connect("portforward").await, "pods \"none\" not found", "no webhook is about it");
+    let rules = json!({"rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["serviceaccounts/token"]}]});
+    configure(&server, "validating", "tokens", &[webhooks.hook("tokens.example.com", "/tokens", rules)]).await;
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    server.create(accounts, json!({"metadata": {"name": "robot"}})).await;
+    let ask = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": ["a"]}});
+    server.until(&format!("{accounts}/robot/token"), &ask, |_| !webhooks.asked("/tokens").is_empty()).await;
+    let request = &webhooks.asked("/tokens")[0]["request"];
+    assert_eq!(request["kind"], json!({"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}));
+    assert_eq!(request["object"]["spec"]["audiences"], json!(["a"]));
     // What is connected is what was asked for, or nothing.
     let refused = connect("exec?stdin=true&command=sh").await;
     assert!(

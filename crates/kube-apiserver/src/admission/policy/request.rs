@@ -134,8 +134,10 @@ impl<'a> Request<'a> {
     /// The request as an AdmissionRequest, without its objects.
     pub(in crate::admission) fn review(&self, resource: &Resource, object: &Value) -> Value {
         let a = self.attributes;
-        let kind =
-            |r: &Resource| json!({"group": r.group, "version": r.version, "kind": a.options_kind.unwrap_or(&r.kind)});
+        let kind = |r: &Resource| {
+            let [group, version, kind] = a.kind.unwrap_or([&r.group, &r.version, &r.kind]);
+            json!({"group": group, "version": version, "kind": kind})
+        };
         let plural = |r: &Resource| json!({"group": r.group, "version": r.version, "resource": r.plural});
         let mut review = json!({
             "kind": kind(resource),

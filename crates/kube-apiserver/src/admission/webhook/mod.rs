@@ -125,7 +125,7 @@ impl Hook {
                 return Ok(Value::Null);
             }
             let mut seen = request.converted(value, resource).map_err(Failure::Refused)?;
-            if attributes.options_kind.is_none() {
+            if attributes.kind.is_none() {
                 resource.format.stamp(&mut seen);
             }
             Ok(seen)
@@ -225,7 +225,7 @@ impl MutatingAdmissionWebhook {
         if patch.is_empty() {
             return Ok(false);
         }
-        if object.is_null() || request.attributes.options_kind.is_some() {
+        if object.is_null() || request.attributes.kind.is_some() {
             let message = format!(
                 "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
                 hook.name
