@@ -21,7 +21,7 @@ use crate::{Result, StoreError};
 /// More than this many writes don't share a transaction, so that none waits long for the others.
 const MAX_BATCH: usize = 512;
 /// How many records one step of a compaction looks at: a few milliseconds for the file.
-const MAX_STEP: usize = 1000;
+const MAX_STEP: usize = 500;
 
 pub(super) enum Op {
     Write(Write),
