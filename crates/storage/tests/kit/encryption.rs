@@ -25,7 +25,11 @@ use storage::{
 };
 use tokio::sync::watch;
 
-use crate::{Db, bytes, cases, change, create};
+use crate::{
+    Db,
+    backends::{Backend, EtcdServer},
+    bytes, cases, change, create,
+};
 
 const KEY: &str = "/registry/secrets/ns/name";
 const VALUE: &[u8] = b"k8s\0 a secret value";
@@ -164,12 +168,26 @@ impl Assignment for Everything {
     }
 }
 
+/// `inner` with everything in it encrypted.
+fn encrypted(inner: Db) -> Db {
+    Arc::new(Encrypted::new(inner, Everything::new(&[("aesgcm", "a", 1), ("identity", "", 0)])))
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_encrypted_store_is_a_store() {
     for (name, case) in cases::CASES {
         println!("{name}");
-        let inner = Arc::new(Embedded::in_memory());
-        case(Arc::new(Encrypted::new(inner, Everything::new(&[("aesgcm", "a", 1), ("identity", "", 0)])))).await;
+        case(encrypted(Arc::new(Embedded::in_memory()))).await;
+    }
+}
+
+#[tokio::test]
+async fn an_encrypted_etcd_is_a_store() {
+    let Some(backend) = EtcdServer::start().map(Backend::Etcd) else { return };
+    for (name, case) in cases::CASES {
+        println!("{name}");
+        case(encrypted(backend.open().await)).await;
+        backend.clear().await;
     }
 }
 
