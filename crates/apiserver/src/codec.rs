@@ -69,9 +69,11 @@ pub fn print_stored(format: &Format, codec: Codec, stored: &[u8], revision: u64)
         Codec::Json => {
             let mut out = Vec::with_capacity(2 * stored.len());
             protobuf::print_object(unknown.raw, of, identity, &mut out).ok()?;
-            Some(exactly(out))
+            Some(exactly(&out))
         }
-        Codec::Protobuf => protobuf::with_resource_version(unknown.raw, of, &resource_version).ok().map(exactly),
+        Codec::Protobuf => {
+            protobuf::with_resource_version(unknown.raw, of, &resource_version).ok().map(|out| exactly(&out))
+        }
         Codec::Yaml => None,
     }
 }
@@ -83,12 +85,12 @@ pub fn encode_stored(format: &Format, value: &Value) -> Result<Bytes> {
     }
     let mut out = Vec::with_capacity(1024);
     protobuf::encode_object(value, &format.schema, &mut out);
-    Ok(exactly(out))
+    Ok(exactly(&out))
 }
 
-/// Bytes that are kept for long, without the room that the buffer had left.
-fn exactly(buffer: Vec<u8>) -> Bytes {
-    buffer.into_boxed_slice().into()
+/// Bytes that are kept for long, without the room that the buffer had left: allocators shrink a block by leaving it where it is.
+fn exactly(buffer: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(buffer)
 }
 
 /// Reads a request body; answers the value and what a strict reader would refuse.
@@ -246,7 +248,7 @@ pub fn encode_bare(format: &Format, codec: Codec, value: &Value) -> Result<Bytes
         }
         Codec::Protobuf => out = protobuf::encode_message(value, &format.schema),
     }
-    Ok(exactly(out))
+    Ok(exactly(&out))
 }
 
 /// Bare bytes as a whole answer.
