@@ -130,18 +130,16 @@ impl Match {
     /// Which of `targets` (the request's own first, then the same resource in other versions) this is about.
     ///
     /// # Errors
-    /// A selector that can't be read.
+    /// A selector that can't be read, of what has a rule for the request: others harm nobody.
     pub(super) fn find(&self, targets: &[Target<'_>], labels: Labels<'_>) -> Result<Option<usize>, String> {
-        if let Some(namespace) = labels.namespace
-            && !self.namespaces.get()?.matches(namespace.as_object())
-        {
-            return Ok(None);
+        match self.ruled(targets) {
+            Some(target) => Ok(self.selects(labels)?.then_some(target)),
+            None => Ok(None),
         }
-        let objects = self.objects.get()?;
-        let selected = |object: &Value| !object.is_null() && objects.matches(object["metadata"]["labels"].as_object());
-        if !objects.is_everything() && !selected(labels.object) && !selected(labels.old) {
-            return Ok(None);
-        }
+    }
+
+    /// The target that the rules name.
+    fn ruled(&self, targets: &[Target<'_>]) -> Option<usize> {
         let targets = if self.equivalent { targets } else { &targets[..targets.len().min(1)] };
         // The request's own version if any rule names it; else the one that the first of the rules names.
         let named = |rules: &[Rule]| {
@@ -149,9 +147,20 @@ impl Match {
             own.map(|_| 0).or_else(|| rules.iter().find_map(|rule| targets.iter().position(|t| rule.matches(t))))
         };
         if named(&self.excluded).is_some() {
-            return Ok(None);
+            return None;
         }
-        Ok(self.rules.as_ref().map_or(Some(0), |rules| named(rules)))
+        self.rules.as_ref().map_or(Some(0), |rules| named(rules))
+    }
+
+    fn selects(&self, labels: Labels<'_>) -> Result<bool, String> {
+        if let Some(namespace) = labels.namespace
+            && !self.namespaces.get()?.matches(namespace.as_object())
+        {
+            return Ok(false);
+        }
+        let objects = self.objects.get()?;
+        let selected = |object: &Value| !object.is_null() && objects.matches(object["metadata"]["labels"].as_object());
+        Ok(objects.is_everything() || selected(labels.object) || selected(labels.old))
     }
 }
 
@@ -207,6 +216,19 @@ mod tests {
         let find = |webhook: Value| Match::of_webhook(&webhook).find(&[PODS], labels).expect("selectors are fine");
         assert_eq!((find(json!({})), find(json!({"rules": rule("pods")}))), (None, Some(0)));
         assert!(matches(json!({}), PODS, pod.clone()), "a policy without rules is about everything");
+    }
+
+    #[test]
+    fn a_selector_that_can_not_be_read_harms_only_what_its_rules_name() {
+        let labels = Labels { object: &Value::Null, old: &Value::Null, namespace: Some(&Value::Null) };
+        let webhook = |resource: &str| {
+            Match::of_webhook(&json!({
+                "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": [resource]}],
+                "namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "Perhaps"}]},
+            }))
+        };
+        assert_eq!(webhook("nodes").find(&[PODS], labels), Ok(None));
+        assert!(webhook("pods").find(&[PODS], labels).is_err());
     }
 
     #[test]
