@@ -69,10 +69,14 @@ impl FormPool {
         if !self.has_room(size) && room == Room::Make && size <= self.limit {
             self.make_room(size);
         }
-        if !self.has_room(size) || !entry.take(form, bytes) {
+        if !self.has_room(size) {
             return;
         }
+        // Counted before it can be taken away again, so that the count never goes below nothing.
         self.used.fetch_add(size, Ordering::Relaxed);
+        if !entry.take(form, bytes) {
+            return self.released(size);
+        }
         let mut queue = self.queue.lock();
         queue.entries.push_back(Arc::downgrade(entry));
         if queue.entries.len() >= queue.purge_at {
