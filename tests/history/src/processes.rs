@@ -234,7 +234,9 @@ impl Cluster {
             // The first one makes the certificate that all of them use.
             let certificate = home.join("certs").join("apiserver.crt");
             cluster.servers.push(Process::start(program("kube-apiserver")?, args.into(), log)?);
-            wait_until("the server's certificate", || async { certificate.exists().then_some(()) }).await?;
+            wait_until("the server's certificate", || async { certificate.exists().then_some(()) })
+                .await
+                .with_context(|| cluster.logs())?;
             let client = wait_until("a client", || async { client(*port, &certificate).ok() }).await?;
             cluster.clients.push(client);
             cluster.wait_ready(n).await?;

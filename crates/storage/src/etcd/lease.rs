@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use etcd_client::LeaseClient;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::failed;
+use super::{failed, retry::until_sent};
 use crate::Result;
 
 /// A lease with too many keys makes its expiry one large transaction.
@@ -44,8 +44,11 @@ impl Leases {
         }
         // Whole seconds, as etcd counts; short times are not stretched.
         let reuse = MAX_REUSE.min(Duration::from_secs(seconds / 20));
-        let granted = self.client.clone().grant((seconds + reuse.as_secs()) as i64, None).await;
-        let id = granted.map_err(failed)?.id();
+        let granted = until_sent(|| {
+            let mut client = self.client.clone();
+            async move { client.grant((seconds + reuse.as_secs()) as i64, None).await }
+        });
+        let id = granted.await.map_err(failed)?.id();
         let reuse_until = Instant::now() + reuse;
         by_ttl.insert(seconds, Lease { id, reuse_until, keys: 1 });
         Ok(id)

@@ -8,6 +8,7 @@
 
 mod compact;
 mod lease;
+mod retry;
 mod watch;
 
 use std::time::Duration;
@@ -20,7 +21,10 @@ use etcd_client::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use self::lease::Leases;
+use self::{
+    lease::Leases,
+    retry::{Answer, until_sent},
+};
 use crate::{KeyValue, ListOptions, ListPage, Result, Revision, Store, StoreError, WatchStream, snapshot::Snapshot};
 
 /// Answers and events may be as large as a page of the largest objects.
@@ -89,13 +93,27 @@ impl Etcd {
         }
     }
 
+    /// Makes a request of a member that can be reached.
+    async fn ask<T, F>(&self, mut request: impl FnMut(KvClient) -> F) -> Answer<T>
+    where
+        F: Future<Output = Answer<T>>,
+    {
+        until_sent(|| request(self.kv.clone())).await
+    }
+
     /// Carries out `then` if `key` stands at `expected`.
     async fn swap(&self, key: &str, expected: Revision, then: TxnOp) -> Result<Revision> {
         let txn = Txn::new()
             .when([Compare::mod_revision(key, CompareOp::Equal, expected.0 as i64)])
             .and_then([then])
             .or_else([TxnOp::get(key, None)]);
-        let response = self.kv.clone().txn(txn).await.map_err(failed)?;
+        let response = self
+            .ask(|mut kv| {
+                let txn = txn.clone();
+                async move { kv.txn(txn).await }
+            })
+            .await
+            .map_err(failed)?;
         let mut current = None;
         for op in response.op_responses() {
             match op {
@@ -112,7 +130,7 @@ impl Etcd {
 #[async_trait]
 impl Store for Etcd {
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision)> {
-        let response = self.kv.clone().get(key, None).await.map_err(failed)?;
+        let response = self.ask(|mut kv| async move { kv.get(key, None).await }).await.map_err(failed)?;
         let kv = response.kvs().first().map(key_value).transpose()?;
         Ok((kv, revision(response.header())?))
     }
@@ -125,7 +143,12 @@ impl Store for Etcd {
         let at = options.at.map_or(0, |at| at.0 as i64);
         let range = GetOptions::new().with_range(prefix_end(prefix)).with_limit(options.limit as i64).with_revision(at);
         let requested = options.at.unwrap_or_default();
-        let response = self.kv.clone().get(start, Some(range)).await;
+        let response = self
+            .ask(|mut kv| {
+                let (start, range) = (start.clone(), range.clone());
+                async move { kv.get(start, Some(range)).await }
+            })
+            .await;
         let response = response.map_err(|error| out_of_history(error, requested))?;
         let items = response.kvs().iter().map(key_value).collect::<Result<Vec<_>>>()?;
         Ok(ListPage {
@@ -156,13 +179,13 @@ impl Store for Etcd {
 
     async fn revision(&self) -> Result<Revision> {
         // No key has this name: etcd answers with the header alone.
-        let options = GetOptions::new().with_count_only();
-        let response = self.kv.clone().get("\0", Some(options)).await.map_err(failed)?;
+        let count = || Some(GetOptions::new().with_count_only());
+        let response = self.ask(|mut kv| async move { kv.get("\0", count()).await }).await.map_err(failed)?;
         revision(response.header())
     }
 
     async fn compact(&self, revision: Revision) -> Result<()> {
-        let done = self.kv.clone().compact(revision.0 as i64, None).await;
+        let done = self.ask(|mut kv| async move { kv.compact(revision.0 as i64, None).await }).await;
         match done.map_err(|error| out_of_history(error, revision)) {
             Ok(_) | Err(StoreError::Compacted { .. }) => Ok(()),
             Err(error) => Err(error),

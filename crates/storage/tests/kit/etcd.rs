@@ -31,3 +31,18 @@ async fn servers_share_the_compaction() {
     let marker = marker.expect("the servers agree by upstream's key");
     assert!(String::from_utf8_lossy(&marker.value).parse::<u64>().is_ok());
 }
+
+/// A member that is down costs no request its answer.
+#[tokio::test]
+async fn a_member_is_down() {
+    let Some(server) = EtcdServer::start() else { return };
+    drop(server.connect().await);
+    let mut config = server.config();
+    config.servers.push("http://127.0.0.1:1".to_owned());
+    let store = Etcd::connect(config).await.unwrap();
+    let mut last = Revision(0);
+    for _ in 0..200 {
+        last = store.put("/a", bytes("0"), last, None).await.unwrap();
+        assert_eq!(store.get("/a").await.unwrap().1, last);
+    }
+}
