@@ -18,7 +18,7 @@ use k8s_cri::v1::CgroupDriver;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -83,10 +83,9 @@ async fn start(
     let has_events = Arc::new(AtomicBool::new(false));
     spawn(&agent, pleg::relist(agent.clone(), has_events.clone()));
     spawn(&agent, pleg::events(agent.clone(), has_events));
-    let changed = Arc::new(Notify::new());
-    spawn(&agent, node::health::run(agent.clone(), changed.clone()));
+    spawn(&agent, node::health::run(agent.clone()));
     if let Some(client) = agent.client.clone() {
-        spawn(&agent, node::sync::run(agent.clone(), client, changed));
+        spawn(&agent, node::sync::run(agent.clone(), client));
     }
     spawn(&agent, upkeep::images(agent.clone()));
     spawn(&agent, upkeep::logs(agent.clone()));

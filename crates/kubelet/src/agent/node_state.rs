@@ -7,6 +7,7 @@ use api_types::k8s_openapi::api::core::v1::Node;
 use component_helpers::resources::Amounts;
 use parking_lot::RwLock;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 struct State {
     object: Option<Arc<Node>>,
@@ -20,6 +21,7 @@ struct State {
 pub(crate) struct NodeState {
     allocatable: Amounts,
     state: RwLock<State>,
+    changed: Notify,
 }
 
 impl NodeState {
@@ -32,7 +34,11 @@ impl NodeState {
             network: Err("container runtime status check may not have completed yet".into()),
             relisted: false,
         };
-        Self { allocatable: capacity::allocatable_amounts(config, machine), state: RwLock::new(state) }
+        Self {
+            allocatable: capacity::allocatable_amounts(config, machine),
+            state: RwLock::new(state),
+            changed: Notify::new(),
+        }
     }
 
     /// What pods may use, as amounts.
@@ -57,20 +63,39 @@ impl NodeState {
 
     /// Sets the node object.
     pub(crate) fn set_object(&self, node: Arc<Node>) {
-        self.state.write().object = Some(node);
+        let cidrs = pod_cidrs(&node);
+        let before = self.state.write().object.replace(node);
+        if before.map(|node| pod_cidrs(&node)) != Some(cidrs) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The node's pod networks, once it has some.
+    pub(crate) fn pod_cidrs(&self) -> Vec<String> {
+        self.state.read().object.as_deref().map(pod_cidrs).unwrap_or_default()
+    }
+
+    /// Waits for a change of the pod networks or of the health: what the node object has to follow at once. For one waiter.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// What the runtime said of itself and of the network; whether the network has just become ready.
     pub(crate) fn set_health(&self, runtime: Result<(), String>, network: Result<(), String>) -> bool {
         let mut state = self.state.write();
         let up = state.network.is_err() && network.is_ok();
+        if (state.runtime.is_ok(), state.network.is_ok()) != (runtime.is_ok(), network.is_ok()) {
+            self.changed.notify_one();
+        }
         (state.runtime, state.network) = (runtime, network);
         up
     }
 
     /// The containers have been listed once.
     pub(crate) fn set_relisted(&self) {
-        self.state.write().relisted = true;
+        if !std::mem::replace(&mut self.state.write().relisted, true) {
+            self.changed.notify_one();
+        }
     }
 
     /// Why the runtime is not ready.
@@ -86,5 +111,13 @@ impl NodeState {
     /// Why the network is not ready.
     pub(crate) fn network_error(&self) -> Option<String> {
         self.state.read().network.clone().err()
+    }
+}
+
+fn pod_cidrs(node: &Node) -> Vec<String> {
+    let Some(spec) = &node.spec else { return Vec::new() };
+    match &spec.pod_cidrs {
+        Some(all) if !all.is_empty() => all.clone(),
+        _ => spec.pod_cidr.iter().filter(|cidr| !cidr.is_empty()).cloned().collect(),
     }
 }

@@ -3,24 +3,25 @@
 use crate::agent::Agent;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::time::Instant;
 
 const PERIOD: Duration = Duration::from_secs(5);
+/// How often a runtime is asked that has not been ready yet, and for how long (upstream's `fastStatusUpdateOnce`).
+const STARTING: Duration = Duration::from_millis(100);
+const STARTING_LIMIT: Duration = Duration::from_secs(120);
 
-/// Asks until shutdown; `changed` hears of changes of the network's state.
-pub(crate) async fn run(agent: Arc<Agent>, changed: Arc<Notify>) {
-    let mut before = None;
+/// Asks until shutdown: often until all is ready for the first time, then as upstream does.
+pub(crate) async fn run(agent: Arc<Agent>) {
+    let since = Instant::now();
+    let mut starting = true;
     loop {
         let (runtime, network) = ask(&agent).await;
-        let now = (runtime.is_ok(), network.is_ok());
+        let ready = runtime.is_ok() && network.is_ok();
         if agent.node.set_health(runtime, network) {
             agent.pods.poke_all();
         }
-        if before != Some(now) {
-            before = Some(now);
-            changed.notify_one();
-        }
-        tokio::time::sleep(PERIOD).await;
+        starting &= !ready && since.elapsed() < STARTING_LIMIT;
+        tokio::time::sleep(if starting { STARTING } else { PERIOD }).await;
     }
 }
 

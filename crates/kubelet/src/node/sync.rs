@@ -14,15 +14,14 @@ use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Tries of one update, as upstream.
 const TRIES: usize = 5;
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Runs until shutdown; `changed` asks for a status at once.
-pub(crate) async fn run(agent: Arc<Agent>, client: kube::Client, changed: Arc<Notify>) {
+/// Runs until shutdown; acts at once when the node's health or its pod network changes.
+pub(crate) async fn run(agent: Arc<Agent>, client: kube::Client) {
     set_addresses(&agent);
     agent.events.node(Normal, "Starting", "Starting kubelet.");
     let first = compute(&agent, &Node::default(), &findings(&agent).await);
@@ -41,7 +40,7 @@ pub(crate) async fn run(agent: Arc<Agent>, client: kube::Client, changed: Arc<No
         }
         tokio::select! {
             biased;
-            () = changed.notified() => {}
+            () = agent.node.changed() => {}
             () = tokio::time::sleep(agent.config.node.status_update) => {}
         }
     }
@@ -74,9 +73,10 @@ pub(crate) fn set_addresses(agent: &Agent) {
 
 /// Tells the runtime the node's pod network once it is known.
 async fn pod_cidr(agent: &Agent, told: &mut String) {
-    let spec = agent.node.object().and_then(|node| node.spec.clone()).unwrap_or_default();
-    let all = spec.pod_cidrs.filter(|list| !list.is_empty()).map(|list| list.join(","));
-    let Some(cidr) = all.or(spec.pod_cidr).filter(|cidr| !cidr.is_empty() && cidr != told) else { return };
+    let cidr = agent.node.pod_cidrs().join(",");
+    if cidr.is_empty() || cidr == *told {
+        return;
+    }
     match agent.runtime.update_pod_cidr(&cidr).await {
         Ok(()) => {
             tracing::info!(%cidr, "told the runtime the pod network");

@@ -1,7 +1,7 @@
 //! A container runtime that runs nothing: the fake at the CRI seam.
 //!
-//! It keeps sandboxes and containers as containerd would report them, gives addresses from the node's pod CIDR, and tells
-//! of changes by events. A container runs until it is stopped, unless [`FakeRuntime::script`] says what its image does.
+//! It keeps sandboxes and containers as containerd would report them, gives addresses from the node's pod CIDR (its network is
+//! not ready before it is told one, as with containerd's template of a CNI configuration), and tells of changes by events. A container runs until it is stopped, unless [`FakeRuntime::script`] says what its image does.
 //! Time is tokio's.
 
 mod state;
@@ -110,9 +110,18 @@ impl Runtime for FakeRuntime {
     }
 
     async fn status(&self) -> Result<api::StatusResponse> {
-        drop(self.state()?);
-        let ready = |name: &str| api::RuntimeCondition { r#type: name.into(), status: true, ..Default::default() };
-        let status = api::RuntimeStatus { conditions: vec![ready("RuntimeReady"), ready("NetworkReady")] };
+        let has_network = !self.state()?.pod_cidr.is_empty();
+        let condition =
+            |name: &str, status| api::RuntimeCondition { r#type: name.into(), status, ..Default::default() };
+        let network = match has_network {
+            true => condition("NetworkReady", true),
+            false => api::RuntimeCondition {
+                reason: "NetworkPluginNotReady".into(),
+                message: "Network plugin returns error: cni plugin not initialized".into(),
+                ..condition("NetworkReady", false)
+            },
+        };
+        let status = api::RuntimeStatus { conditions: vec![condition("RuntimeReady", true), network] };
         Ok(api::StatusResponse { status: Some(status), ..Default::default() })
     }
 
