@@ -4,6 +4,8 @@
 mod access;
 mod devices;
 mod life;
+mod nodes;
+mod stateful;
 
 use std::time::Duration;
 

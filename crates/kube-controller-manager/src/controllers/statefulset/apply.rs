@@ -50,7 +50,7 @@ impl StatefulSets {
             plan::plan(&set, &pods, &Revisions { current: &names.0, update: &names.1 }, component_base::clock::now());
         let (status, check_after) = (Some(plan.status.clone()), plan.check_after);
         if settled {
-            self.apply(&set, &key, plan, &current, &update).await?;
+            self.apply(&set, &key, plan, &pods, (&current, &update)).await?;
             self.clean_up(&set, &revisions, &names, &pods).await?;
         }
         if set.status != status {
@@ -113,14 +113,18 @@ impl StatefulSets {
         set: &StatefulSet,
         key: &ObjectKey,
         plan: Plan,
-        current: &ControllerRevision,
-        update: &ControllerRevision,
+        pods: &[Arc<Pod>],
+        (current, update): (&ControllerRevision, &ControllerRevision),
     ) -> Result<(), BoxError> {
         for name in &plan.recreated {
             let message = format!("StatefulSet {key} is recreating failed Pod {name}");
             self.control.recorder.warning(set, "RecreatingFailedPod", message);
         }
+        self.keep_owners(set, key, pods).await?;
         for (ordinal, from_update) in plan.create {
+            if self.awaits_claims(set, key, ordinal) {
+                continue;
+            }
             let revision = if from_update { update } else { current };
             match self.create(set, key, ordinal, revision).await {
                 Err(error) if pods::is_namespace_terminating(&error) => return Ok(()),
@@ -165,26 +169,6 @@ impl StatefulSets {
                 Err(error)
             }
         }
-    }
-
-    async fn create_claims(&self, set: &StatefulSet, key: &ObjectKey, ordinal: i32) -> Result<(), kube::Error> {
-        let api = Api::<PersistentVolumeClaim>::namespaced(self.control.client.clone(), &key.namespace);
-        let (name, pod) = (set.name_any(), identity::pod_name(set, ordinal));
-        for claim in identity::claims(set, ordinal) {
-            let claim_name = claim.name_any();
-            if self.claims.get_in(&key.namespace, &claim_name).is_some() {
-                continue;
-            }
-            match api.create(&PostParams::default(), &claim).await {
-                Ok(_) => {
-                    let message = format!("create Claim {claim_name} Pod {pod} in StatefulSet {name} success");
-                    self.control.recorder.normal(set, "SuccessfulCreate", message);
-                }
-                Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     async fn delete(&self, set: &StatefulSet, key: &ObjectKey, pod: &Pod) -> Result<(), kube::Error> {

@@ -24,6 +24,13 @@ pub(super) fn ordinal(set: &str, pod: &str) -> Option<i32> {
     number.parse().ok().filter(|_| plain && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// Whether the set wants a pod of this ordinal now.
+pub(super) fn is_wanted(set: &StatefulSet, ordinal: i32) -> bool {
+    let Some(spec) = &set.spec else { return false };
+    let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start).unwrap_or_default();
+    (start..start.saturating_add(spec.replicas.unwrap_or(1))).contains(&ordinal)
+}
+
 pub(super) fn pod_name(set: &StatefulSet, ordinal: i32) -> String {
     format!("{}-{ordinal}", set.name_any())
 }

@@ -1,8 +1,10 @@
 //! Runs the pods of a StatefulSet: each with its own name and claims, one after the other where asked.
 
 mod apply;
+mod claims;
 mod identity;
 mod plan;
+mod retention;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +15,7 @@ use api_types::k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, Pod},
 };
 use component_helpers::labels;
-use controller_runtime::{BoxError, Expectations, WorkQueue};
+use controller_runtime::{BoxError, Event, Expectations, ObjectKey, SharedInformer, WorkQueue};
 use kube::ResourceExt;
 
 use crate::{
@@ -39,6 +41,7 @@ pub(crate) fn start(context: &Context) -> Result<(), BoxError> {
             on_revision.add(key);
         }
     });
+    watch_claims(&claims, &queue);
     let controller = Arc::new(apply::StatefulSets {
         control: PodControl { client: context.client.clone(), recorder: context.recorder("statefulset-controller") },
         history: HistoryControl { client: context.client.clone() },
@@ -50,6 +53,19 @@ pub(crate) fn start(context: &Context) -> Result<(), BoxError> {
     });
     context.run(&queue, move |key| controller.clone().reconcile(key));
     Ok(())
+}
+
+/// A claim that went with its pod may hold the next pod of the ordinal up.
+fn watch_claims(claims: &SharedInformer<PersistentVolumeClaim>, queue: &WorkQueue<ObjectKey>) {
+    let queue = queue.clone();
+    claims.on_event(move |event| {
+        let (Event::Deleted(claim), Some(namespace)) = (event, event.object().namespace()) else { return };
+        for owner in claim.owner_references().iter().filter(|owner| owner.kind == "Pod") {
+            if let Some((set, _)) = owner.name.rsplit_once('-') {
+                queue.add(ObjectKey::new(&namespace, set));
+            }
+        }
+    });
 }
 
 /// The selector and the name must both be the set's.

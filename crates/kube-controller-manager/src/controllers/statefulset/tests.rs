@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api_types::k8s_openapi::{
     api::{
         apps::v1::StatefulSet,
-        core::v1::{Pod, PodTemplateSpec},
+        core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec},
     },
     jiff::Timestamp,
 };
@@ -15,6 +15,7 @@ use serde_json::json;
 use super::{
     identity,
     plan::{self, Plan, Revisions},
+    retention,
 };
 
 struct World {
@@ -198,4 +199,75 @@ fn ended_pods_are_replaced() {
     assert_eq!(world.plan().recreated, ["db-0"]);
     assert_eq!(world.step(), "-db-0");
     assert_eq!(world.step(), "+0@r1");
+}
+
+/// A claim of `db-1` with owners, each as "kind name uid controller".
+fn owned_claim(owners: &[&str]) -> PersistentVolumeClaim {
+    let owner = |text: &&str| {
+        let [kind, name, uid, controller] = text.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        let version = if kind == "Pod" { "v1" } else { "apps/v1" };
+        json!({"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": controller == "true"})
+    };
+    let owners: Vec<_> = owners.iter().map(owner).collect();
+    serde_json::from_value(json!({"metadata": {"name": "data-db-1", "ownerReferences": owners}})).unwrap()
+}
+
+/// What is to be done: the owners that the claim of `db-1` (uid `pod`) shall have, or that another controller is in the way.
+fn verdict(deleted: &str, scaled: &str, replicas: i32, owners: &[&str]) -> String {
+    let policy = json!({"persistentVolumeClaimRetentionPolicy": {"whenDeleted": deleted, "whenScaled": scaled}});
+    let world = World::new(replicas, policy);
+    let mut pod = identity::pod(&world.set, &PodTemplateSpec::default(), 1, "r1");
+    pod.metadata.uid = Some("pod".into());
+    let verdict = retention::judge(&world.set, 1, Some(&pod), &owned_claim(owners));
+    let owners = verdict.owners.map(|all| all.iter().map(|r| r.uid.clone()).collect::<Vec<_>>().join(","));
+    let owners = owners.map_or("keep".to_owned(), |owners| format!("[{owners}]"));
+    if verdict.conflict { format!("{owners} conflict") } else { owners }
+}
+
+#[test]
+fn claims_belong_to_whom_the_policy_says() {
+    let (set, pod) = ("StatefulSet db db true", "Pod db-1 pod true");
+    for (deleted, scaled, wanted, condemned) in [
+        ("Retain", "Retain", "", ""),
+        ("Delete", "Retain", "db", "db"),
+        ("Retain", "Delete", "", "pod"),
+        ("Delete", "Delete", "db", "pod"),
+    ] {
+        for (replicas, owner) in [(2, wanted), (1, condemned)] {
+            for (have, uid) in [(&[][..], ""), (&[set][..], "db"), (&[pod][..], "pod")] {
+                let want = if uid == owner { "keep".to_owned() } else { format!("[{owner}]") };
+                assert_eq!(verdict(deleted, scaled, replicas, have), want, "{deleted} {scaled} {replicas} {have:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn owners_that_are_not_of_the_set_stay() {
+    for (owners, want) in [
+        // An owner that controls nothing stays; our own that does not control is made to.
+        (&["Job other other false"][..], "[other,db]"),
+        (&["StatefulSet db db false"], "[db]"),
+        (&["StatefulSet db db true", "Pod db-1 pod true"], "[db]"),
+        // Another controller: the policy is off, and what we had added goes.
+        (&["Job other other true"], "keep conflict"),
+        (&["Job other other true", "StatefulSet db db true"], "[other] conflict"),
+        // What a former set or pod of this name owns is not touched.
+        (&["StatefulSet db former true"], "keep conflict"),
+        (&["Pod db-1 former true"], "keep conflict"),
+    ] {
+        assert_eq!(verdict("Delete", "Delete", 2, owners), want, "{owners:?}");
+    }
+    assert_eq!(verdict("Retain", "Retain", 2, &["Job other other true"]), "keep");
+}
+
+#[test]
+fn a_pod_waits_for_the_removal_of_its_predecessors_claim() {
+    let waits = |scaled: &str, owner: &str| {
+        let set = World::new(2, json!({"persistentVolumeClaimRetentionPolicy": {"whenScaled": scaled}})).set;
+        retention::awaits_removal(&set, 1, &owned_claim(&[owner]))
+    };
+    assert!(waits("Delete", "Pod db-1 former true"));
+    assert!(!waits("Retain", "Pod db-1 former true"));
+    assert!(!waits("Delete", "StatefulSet db db true"));
 }
