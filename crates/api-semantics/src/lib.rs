@@ -30,4 +30,5 @@ mod webhooks;
 
 pub use convert::convert;
 pub use groups::strategy_for;
+pub use object_meta::check_labels_and_annotations;
 pub use strategy::{Context, Part, Resets, Strategy, keep_other_parts};

@@ -67,6 +67,13 @@ pub(crate) fn labels_and_annotations(metadata: &Field, errors: &mut Errors) {
     annotations(&metadata.get("annotations"), errors);
 }
 
+/// What is wrong with the labels and annotations of an object's metadata.
+pub fn check_labels_and_annotations(metadata: &serde_json::Value) -> Vec<api_types::FieldError> {
+    let mut errors = Errors::default();
+    labels_and_annotations(&Field::at(metadata, api_types::Path::new("metadata")), &mut errors);
+    errors.into_vec()
+}
+
 fn namespace(field: &Field, namespaced: bool, errors: &mut Errors) {
     if !namespaced {
         if !field.str().is_empty() {

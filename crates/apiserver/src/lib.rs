@@ -11,6 +11,7 @@ pub mod chain;
 pub mod codec;
 mod conditional;
 mod continue_token;
+pub mod conversion;
 pub mod discovery;
 pub mod documents;
 pub mod error;

@@ -255,7 +255,7 @@ mod tests {
             namespaced: false,
             formats: vec![Arc::new(format)],
             storage_format: 0,
-            convert: |_, _, value| Ok(value),
+            conversion: crate::conversion::Conversion::Local(|_, _, value| Ok(value)),
             fields: Vec::new(),
             selected: StorageModel::projection(&[]),
             unknown_field: |_, _| String::new(),

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::{
     cache::{Form, Selectable},
     codec,
+    conversion::Conversion,
     error::{Error, Result},
     meta,
     negotiate::Codec,
@@ -81,9 +82,6 @@ pub struct SelectableField {
     pub default: &'static str,
 }
 
-/// Converts an object between two formats of the same kind.
-pub type Convert = fn(&Format, &Format, Value) -> Result<Value>;
-
 /// How a kind lies in the store, shared by all its served versions.
 pub struct StorageModel {
     /// `/registry/pods/`.
@@ -93,7 +91,7 @@ pub struct StorageModel {
     pub formats: Vec<Arc<Format>>,
     /// The one that is written.
     pub storage_format: usize,
-    pub convert: Convert,
+    pub conversion: Conversion,
     pub fields: Vec<SelectableField>,
     /// The fields that selectors see: [`StorageModel::projection`] of `fields`.
     pub selected: Projection,
@@ -118,14 +116,36 @@ impl StorageModel {
 
     /// Reads stored bytes, in whichever format they were written; the result is in the storage format.
     pub fn decode(&self, stored: &[u8]) -> Result<Value> {
+        let (value, from) = self.decode_as_written(stored)?;
+        self.to_storage(value, from)
+    }
+
+    /// Reads stored bytes into the format that they were written in.
+    pub(crate) fn decode_as_written(&self, stored: &[u8]) -> Result<(Value, usize)> {
         let (mut value, from) = codec::decode_stored(stored, &self.formats, self.storage_format)?;
         self.formats[from].strategy.default(&mut value);
-        if from == self.storage_format { Ok(value) } else { (self.convert)(&self.formats[from], self.storage(), value) }
+        Ok((value, from))
+    }
+
+    /// From the format `from` to the storage format.
+    pub(crate) fn to_storage(&self, value: Value, from: usize) -> Result<Value> {
+        self.convert(value, from, self.storage_format)
+    }
+
+    fn convert(&self, value: Value, from: usize, to: usize) -> Result<Value> {
+        match &self.conversion {
+            _ if from == to => Ok(value),
+            Conversion::Local(convert) => convert(&self.formats[from], &self.formats[to], value),
+            Conversion::Remote(_) => Err(Error::internal("an object was not converted before it was looked at")),
+        }
     }
 
     /// Reads stored bytes into the served format `version`, with the resource version that they have.
     pub fn read(&self, stored: &[u8], revision: u64, version: usize) -> Result<Value> {
-        self.numbered(self.decode(stored)?, revision, version)
+        let (value, from) = self.decode_as_written(stored)?;
+        let mut value = if from == version { value } else { self.served(self.to_storage(value, from)?, version)? };
+        meta::set(&mut value, "resourceVersion", revision.to_string().into());
+        Ok(value)
     }
 
     /// An object in the storage format as a served one, with its resource version.
@@ -150,11 +170,7 @@ impl StorageModel {
 
     /// From the storage format to a served one.
     pub fn served(&self, value: Value, version: usize) -> Result<Value> {
-        if version == self.storage_format {
-            Ok(value)
-        } else {
-            (self.convert)(self.storage(), &self.formats[version], value)
-        }
+        self.convert(value, self.storage_format, version)
     }
 
     /// The bytes to store for an object in the served format `version`. The resource version is not stored (it is the revision), and is
@@ -167,7 +183,7 @@ impl StorageModel {
         if version == self.storage_format {
             return codec::encode_stored(self.storage(), value);
         }
-        codec::encode_stored(self.storage(), &(self.convert)(&self.formats[version], self.storage(), value.clone())?)
+        codec::encode_stored(self.storage(), &self.to_storage(value.clone(), version)?)
     }
 
     /// The bytes of an object in a form.
@@ -179,6 +195,8 @@ impl StorageModel {
     pub fn selectable(&self, stored: &[u8]) -> Result<Selectable> {
         Ok(match codec::decode_stored_fields(stored, self.storage(), &self.selected)? {
             Some(fields) => self.selectable_of(&fields),
+            // Whoever has to ask for conversions selects among what came of them.
+            None if self.converter().is_some() => self.selectable_of(&self.decode_as_written(stored)?.0),
             None => self.selectable_of(&self.decode(stored)?),
         })
     }
@@ -347,18 +365,6 @@ impl Resource {
         match (&self.stored, &other.stored) {
             (Some(a), Some(b)) => Arc::ptr_eq(&a.model, &b.model),
             _ => std::ptr::eq(self, other),
-        }
-    }
-
-    /// One of its objects in the version of another resource with the same objects.
-    pub fn convert_to(&self, other: &Resource, object: Value) -> Result<Value> {
-        match (&self.stored, &other.stored) {
-            (Some(from), Some(to)) if from.version != to.version => {
-                let model = &from.model;
-                let stored = (model.convert)(&model.formats[from.version], model.storage(), object)?;
-                model.served(stored, to.version)
-            }
-            _ => Ok(object),
         }
     }
 

@@ -12,6 +12,7 @@ use api_types::{
 use apiserver::{
     cache::{Hub, ResourceCache},
     catalog::Catalog,
+    conversion::Conversion,
     model::{Format, Plain, Resource, ScalePaths, StorageModel, Stored, StrategyHandle, Subresource, SubresourceInfo},
     server::Endpoint,
 };
@@ -127,7 +128,7 @@ fn model_of(resource: &resources::Resource) -> Result<StorageModel> {
         namespaced: resource.namespaced,
         formats,
         storage_format,
-        convert: convert::convert,
+        conversion: Conversion::Local(convert::convert),
         selected: StorageModel::projection(&selectable.fields),
         fields: selectable.fields,
         unknown_field: selectable.unknown,

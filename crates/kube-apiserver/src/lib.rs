@@ -21,3 +21,5 @@ mod kinds;
 pub mod options;
 pub mod run;
 mod runtime_config;
+mod service_address;
+mod webhook_client;

@@ -111,7 +111,7 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
     bootstrap::objects(&core, config).await.context("creating the objects that every cluster has")?;
     bootstrap::kubernetes_service(&core, config).await.context("publishing this server as a service")?;
     bootstrap::authentication_config(&core, config).await.context("publishing the client CA")?;
-    let definitions = custom::Definer::new(Arc::clone(&core))?;
+    let definitions = custom::Definer::new(cell.clone(), config.services_by_endpoints)?;
     let definitions = definitions.start().await.context("serving custom resources")?;
     tasks.spawn(definitions.run(shutdown.clone()));
     tasks.spawn(bootstrap::keep_kubernetes_service(core, config.clone(), shutdown.clone()));

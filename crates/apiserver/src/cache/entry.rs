@@ -6,7 +6,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::forms::{FormPool, Room};
+use super::{
+    forms::{FormPool, Room},
+    views::Views,
+};
 use crate::{error::Error, model::StorageModel, negotiate::Codec};
 
 /// What selectors look at, read once from each object.
@@ -55,6 +58,8 @@ pub struct Entry {
     forms: Mutex<Forms>,
     /// In the version that was asked for first.
     decoded: OnceLock<(usize, Arc<Value>)>,
+    /// What converters made of it.
+    pub(super) views: Views,
 }
 
 #[derive(Default)]
@@ -108,6 +113,7 @@ impl Entry {
             canonical: OnceLock::new(),
             forms: Mutex::default(),
             decoded: OnceLock::new(),
+            views: Views::default(),
         }
     }
 
@@ -124,7 +130,13 @@ impl Entry {
             canonical: self.canonical.clone(),
             forms: Mutex::default(),
             decoded: OnceLock::new(),
+            views: self.views.removed_at(revision),
         }
+    }
+
+    /// The same object in other bytes.
+    pub(crate) fn in_other_form(&self, stored: Bytes) -> Entry {
+        Entry::pooled(&self.model, self.pool.as_ref(), &self.key, stored, self.revision)
     }
 
     pub fn namespace(&self) -> &str {
@@ -203,6 +215,9 @@ impl Entry {
         }
         if let Some(why) = &self.broken {
             return Err(Error::internal(why));
+        }
+        if self.model.storage().custom {
+            return self.model.encode(form, &self.value(form.version)?);
         }
         let value = self.model.decode(&self.stored)?;
         self.canonical.get_or_init(|| self.model.is_canonical(&self.stored, &value));

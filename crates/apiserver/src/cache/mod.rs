@@ -15,6 +15,7 @@ mod index;
 mod resource;
 #[cfg(test)]
 mod tests;
+mod views;
 mod watchers;
 
 pub use entry::{Entry, Form, Selectable};
@@ -22,4 +23,5 @@ pub use forms::{FormPool, Room};
 pub use hub::{Hub, HubError};
 pub use index::{By, Term};
 pub use resource::{CacheEvent, Change, ResourceCache, Scope, Subscription, TooOld};
+pub use views::View;
 pub use watchers::Crowd;

@@ -38,7 +38,7 @@ fn model() -> Arc<StorageModel> {
         namespaced: true,
         formats: vec![Arc::new(format)],
         storage_format: 0,
-        convert: |_, _, value| Ok(value),
+        conversion: crate::conversion::Conversion::Local(|_, _, value| Ok(value)),
         selected: StorageModel::projection(&fields),
         fields,
         unknown_field: |_, _| String::new(),

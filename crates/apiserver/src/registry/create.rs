@@ -110,12 +110,20 @@ impl Registry {
         let key = stored.model.key(meta::namespace(object), &name);
         let taken = || Error::already_exists(&resource.group, &resource.plural, &name);
         if writer.dry_run {
-            return if self.read(&key).await?.is_some() { Err(taken()) } else { Ok(None) };
+            if self.read(&key).await?.is_some() {
+                return Err(taken());
+            }
+            // Whether it can be stored shows where somebody has to convert it.
+            let bytes = stored.to_stored(object).await?;
+            *object = stored.answer(std::mem::take(object), &key, &bytes, 0).await?;
+            meta::set(object, "resourceVersion", Value::Null);
+            return Ok(None);
         }
-        let bytes = stored.model.to_stored(object, stored.version)?;
+        let bytes = stored.to_stored(object).await?;
         match self.store.put(&key, bytes.clone(), Revision(0), stored.behaviour.time_to_live()).await {
             Ok(revision) => {
                 stored.written(&key, revision);
+                *object = stored.answer(std::mem::take(object), &key, &bytes, revision.0).await?;
                 Ok(Some(Written { stored: bytes, revision }))
             }
             Err(StoreError::Conflict { .. }) => Err(taken()),

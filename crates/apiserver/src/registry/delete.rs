@@ -3,7 +3,7 @@
 use serde_json::Value;
 use storage::{KeyValue, Revision, StoreError};
 
-use super::{Registry, Writer, decode, with_revision};
+use super::{Registry, Writer, with_revision};
 use crate::{
     admission::{Attributes, Operation, Reinvocation},
     error::{Error, Result, from_store},
@@ -49,7 +49,7 @@ impl Registry {
         let mut current = self.read(&key).await?;
         loop {
             let kv = current.ok_or_else(|| resource.not_found(name))?;
-            let object = decode(stored, &kv)?;
+            let object = stored.object(&kv).await?;
             check_preconditions(stored.model.storage(), &object, options)?;
             let attributes = Attributes {
                 operation: Operation::Delete,
@@ -90,7 +90,7 @@ impl Registry {
             Plan::Mark(marked) if options.dry_run => return Ok(Ok(Deleted { object: marked, gone: false })),
             Plan::Remove(last) => (true, (last, self.store.delete(&kv.key, kv.mod_revision).await)),
             Plan::Mark(mut marked) => {
-                let bytes = stored.model.to_stored(&mut marked, stored.version)?;
+                let bytes = stored.to_stored(&mut marked).await?;
                 let ttl = stored.behaviour.time_to_live();
                 (false, (marked, self.store.put(&kv.key, bytes, kv.mod_revision, ttl).await))
             }

@@ -24,7 +24,7 @@ use crate::{
     admission::AdmissionChain,
     cache::{Entry, Hub},
     error::{Result, from_store},
-    model::{Resource, Stored},
+    model::Resource,
     user::UserInfo,
     warnings::Warnings,
 };
@@ -72,17 +72,14 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The object as the store has it now. Cached bytes are used when they are current.
+    /// The object as the store has it now, in the served version. Cached bytes are used when they are current.
     pub async fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Arc<Entry>> {
         let stored = resource.stored()?;
         let key = stored.model.key(namespace, name);
         let (kv, _) = self.store.get(&key).await.map_err(|e| from_store(&e))?;
         let kv = kv.ok_or_else(|| resource.not_found(name))?;
-        let short = &key[stored.model.prefix.len()..];
-        match stored.cache.get(short).0 {
-            Some(entry) if entry.revision == kv.mod_revision.0 => Ok(entry),
-            _ => Ok(Arc::new(Entry::new(&stored.model, short, kv.value, kv.mod_revision.0))),
-        }
+        let entry = stored.entry_of(&key[stored.model.prefix.len()..], kv.value, kv.mod_revision.0);
+        stored.shown(vec![entry]).await?.pop().ok_or_else(|| resource.not_found(name))
     }
 
     /// The object in the served version.
@@ -90,7 +87,8 @@ impl Registry {
         self.get(resource, namespace, name).await?.value(resource.stored()?.version)
     }
 
-    /// An object as far as the cache knows it: for admission and other checks that tolerate a moment's delay.
+    /// An object as far as the cache knows it: for admission and other checks that tolerate a moment's delay. Not for custom resources, which may
+    /// have to be converted: see [`Registry::known`].
     pub fn cached(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Option<Arc<Value>>> {
         let stored = resource.stored()?;
         let key = if stored.model.namespaced { format!("{namespace}/{name}") } else { name.to_owned() };
@@ -100,10 +98,6 @@ impl Registry {
     async fn read(&self, key: &str) -> Result<Option<KeyValue>> {
         Ok(self.store.get(key).await.map_err(|e| from_store(&e))?.0)
     }
-}
-
-fn decode(stored: &Stored, kv: &KeyValue) -> Result<Value> {
-    stored.model.read(&kv.value, kv.mod_revision.0, stored.version)
 }
 
 fn with_revision(mut object: Value, revision: Revision) -> Value {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use storage::{KeyValue, Revision, StoreError};
 
-use super::{Registry, Writer, create::check_namespace, decode, fields::Manager, with_revision};
+use super::{Registry, Writer, create::check_namespace, fields::Manager, with_revision};
 use crate::{
     admission::{Attributes, Operation, Reinvocation},
     error::{Error, Result, from_store},
@@ -116,7 +116,7 @@ impl Registry {
         change: &Change<'_>,
         writer: &Writer,
     ) -> Result<Attempt> {
-        let old = decode(stored, kv)?;
+        let old = stored.object(kv).await?;
         let mut new = (change.make)(Some(&old))?;
         check_namespace(resource, meta::namespace(&old), &mut new)?;
         check_preconditions(resource, &new, &old)?;
@@ -166,7 +166,7 @@ impl Registry {
         writer: &Writer,
     ) -> Result<Attempt> {
         super::fields::keep_times_of_unchanged(&mut new, old);
-        let bytes = stored.model.to_stored(&mut new, stored.version)?;
+        let bytes = stored.to_stored(&mut new).await?;
         if (bytes == kv.value && !kv.stale) || writer.dry_run {
             meta::copy(&mut new, old, "resourceVersion");
             return Ok(Attempt::Done(new, None));
@@ -175,6 +175,7 @@ impl Registry {
             Ok(revision) => {
                 stored.written(&kv.key, revision);
                 stored.behaviour.after_update(&new, old).await;
+                let new = stored.answer(new, &kv.key, &bytes, revision.0).await?;
                 Ok(Attempt::Done(with_revision(new, revision), Some(Written { stored: bytes, revision })))
             }
             Err(StoreError::Conflict { current, .. }) => Ok(Attempt::Lost(current)),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Response, StatusCode};
 use serde_json::Value;
-use storage::{Revision, StoreError};
+use storage::{KeyValue, Revision, StoreError};
 
 use super::object_namespace;
 use crate::{
@@ -87,8 +87,8 @@ pub async fn list_entries(core: &Core, resource: &Resource, scope: Scope, option
     let stored = resource.stored()?;
     let selector = Selector::parse(stored, &resource.format, &options.labels, &options.fields)?;
     let mut scope = selector.narrow(scope);
-    if limit(options) > 0 {
-        // A page says whether anything follows it, wanted or not.
+    if limit(options) > 0 || stored.model.converter().is_some() {
+        // A page says whether anything follows it, wanted or not. What has to be converted shows what it has only then.
         scope.term = None;
     }
     if !options.continue_token.is_empty() {
@@ -108,8 +108,12 @@ pub async fn list_entries(core: &Core, resource: &Resource, scope: Scope, option
             return from_store_at(core, stored, &scope, &selector, options, token).await;
         }
     }
-    let (entries, revision) = stored.cache.list(&scope);
-    Ok(cut(entries, revision, &selector, options))
+    let (mut entries, revision) = stored.cache.list(&scope);
+    if !selector.is_all() {
+        entries = stored.shown(entries).await?;
+    }
+    let page = cut(entries, revision, &selector, options);
+    Ok(Page { entries: stored.shown(page.entries).await?, meta: page.meta })
 }
 
 async fn wait(core: &Core, revision: u64) -> Result<()> {
@@ -163,11 +167,12 @@ async fn from_store_at(
             other => from_store(other),
         })?;
         at = Some(page.revision);
-        let mut items = page.items.into_iter();
+        let entry = |kv: KeyValue| stored.entry_of(&kv.key[model.prefix.len()..], kv.value, kv.mod_revision.0);
+        let shown = stored.shown(page.items.into_iter().map(entry).collect()).await?;
+        let mut items = shown.into_iter();
         let mut full = false;
-        for kv in items.by_ref() {
-            let entry = Arc::new(Entry::new(model, &kv.key[model.prefix.len()..], kv.value, kv.mod_revision.0));
-            after = Some(kv.key);
+        for entry in items.by_ref() {
+            after = Some(format!("{}{}", model.prefix, entry.key));
             if selector.matches(&entry) && (scope.name.is_empty() || entry.name() == scope.name) {
                 entries.push(entry);
             }

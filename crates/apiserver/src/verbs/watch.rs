@@ -48,7 +48,11 @@ pub(super) async fn watch(call: Call) -> Result<Response<Body>> {
     let stored = resource.stored()?.clone();
     let selector = Selector::parse(&stored, &resource.format, &options.labels, &options.fields)?;
     let scope = Scope { namespace: object_namespace(&call).to_owned(), name: call.info.name.clone(), term: None };
-    let scope = selector.narrow(scope);
+    let mut scope = selector.narrow(scope);
+    if stored.model.converter().is_some() {
+        // What has to be converted shows what it has only then.
+        scope.term = None;
+    }
     let started = start(&call.core, &stored, &scope, &options).await?;
     let content_type = accepted.codec.stream_type();
     let lifetime = options.timeout_seconds.unwrap_or_else(|| LIFETIME + component_base::rng::range(0..LIFETIME));
@@ -174,6 +178,7 @@ impl Stream {
     async fn next_chunk(&mut self) -> Option<Bytes> {
         loop {
             let live = self.initial.is_empty() && self.initial_end.is_none();
+            self.convert().await;
             self.fill();
             if self.pending.is_empty() {
                 self.wait().await?;
@@ -181,6 +186,7 @@ impl Stream {
             }
             if live && self.pending.len() < CHUNK && Instant::now() < self.not_before {
                 sleep_until(self.not_before).await;
+                self.convert().await;
                 self.fill();
             }
             if live {
@@ -203,12 +209,35 @@ impl Stream {
                 }
                 self.timer.as_mut().reset(self.deadline.min(now + BOOKMARKS));
                 if self.bookmarks {
-                    self.bookmark();
+                    self.bookmark().await;
                 }
             }
             () = &mut self.stopping => return None,
         }
         Some(())
+    }
+
+    /// Exchanges what is at hand for what this version shows of it, where that has to be asked for.
+    async fn convert(&mut self) {
+        let stored = &self.encoder.stored;
+        if stored.model.converter().is_none() {
+            return;
+        }
+        while let Some(event) = self.events.as_mut().and_then(|e| e.try_recv().ok()) {
+            self.backlog.push_back(event);
+        }
+        let (initial, backlog) = (self.initial.iter().cloned().collect(), self.backlog.iter().cloned().collect());
+        let shown = async { Ok((stored.shown(initial).await?, stored.shown_events(backlog).await?)) };
+        match shown.await {
+            Ok((initial, backlog)) => (self.initial, self.backlog) = (initial.into(), backlog.into()),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// An event that has just come; those that have to be converted go through the backlog.
+    fn arrived(&mut self) -> Option<Arc<CacheEvent>> {
+        let events = self.events.as_mut().filter(|_| self.encoder.stored.model.converter().is_none());
+        events.and_then(|e| e.try_recv().ok())
     }
 
     /// Writes what is at hand into `pending`.
@@ -220,7 +249,7 @@ impl Stream {
                 self.encoder.bookmark(revision, true, &mut self.pending)
             } else if let Some(event) = self.backlog.pop_front() {
                 self.encoder.event(&event, &mut self.pending)
-            } else if let Some(event) = self.events.as_mut().and_then(|e| e.try_recv().ok()) {
+            } else if let Some(event) = self.arrived() {
                 self.encoder.event(&event, &mut self.pending)
             } else {
                 return;
@@ -233,9 +262,13 @@ impl Stream {
     }
 
     /// The revision is read first: everything up to it is then in the queue, and goes out before the bookmark.
-    fn bookmark(&mut self) {
+    async fn bookmark(&mut self) {
         let revision = self.core.registry.hub.revision();
-        while let Some(event) = self.events.as_mut().and_then(|e| e.try_recv().ok()) {
+        self.convert().await;
+        if self.events.is_none() {
+            return;
+        }
+        while let Some(event) = self.backlog.pop_front().or_else(|| self.arrived()) {
             if let Err(e) = self.encoder.event(&event, &mut self.pending) {
                 return self.fail(&e);
             }

@@ -2,10 +2,12 @@
 //! they define into the routing table and the caches.
 //!
 //! One task does all of it, one definition at a time; each look is at the definition as it is now. What fails is tried
-//! again after a moment. Conversion by webhook is not there yet.
+//! again after a moment.
 
 mod model;
+mod review;
 mod status;
+mod webhook;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -22,6 +24,8 @@ use apiserver::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::cell::CoreCell;
 
 /// Keeps a deleted definition until its objects are gone.
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -59,11 +63,15 @@ struct Installed {
     source: String,
     prefix: String,
     resources: Vec<Arc<Resource>>,
+    /// In the version that is stored: what is deleted through it needs no conversion.
+    storage: Arc<Resource>,
 }
 
 /// See the module.
 pub(crate) struct Definer {
     core: Arc<Core>,
+    cell: CoreCell,
+    to_endpoints: bool,
     definitions: Arc<Resource>,
     installed: BTreeMap<String, Installed>,
     /// The definitions to look at, and when.
@@ -72,12 +80,15 @@ pub(crate) struct Definer {
 }
 
 impl Definer {
-    pub(crate) fn new(core: Arc<Core>) -> Result<Definer> {
+    /// `to_endpoints`: the services of conversion webhooks are reached at their endpoints, not at their address.
+    pub(crate) fn new(cell: CoreCell, to_endpoints: bool) -> Result<Definer> {
+        let core = Arc::clone(cell.core()?);
         let definitions = core
             .catalog
             .find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
             .ok_or_else(Error::no_such_path)?;
-        Ok(Definer { core, definitions, installed: BTreeMap::new(), due: BTreeMap::new(), events: None })
+        let (installed, due) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Definer { core, cell, to_endpoints, definitions, installed, due, events: None })
     }
 
     /// Serves what is defined already.
@@ -198,14 +209,15 @@ impl Definer {
         if self.installed.get(name).is_some_and(|i| i.source == source) {
             return Ok(());
         }
-        let served = model::served(definition)?;
+        let served = model::served(definition, &self.cell, self.to_endpoints)?;
         self.uninstall(name);
         self.core.registry.hub.register(served.cache).await.map_err(Error::internal)?;
         for resource in &served.resources {
             self.core.catalog.insert(Arc::clone(resource));
         }
         tracing::info!(definition = name, versions = served.resources.len(), "custom resource is served");
-        let installed = Installed { source, prefix: model::prefix(definition), resources: served.resources };
+        let prefix = model::prefix(definition);
+        let installed = Installed { source, prefix, resources: served.resources, storage: served.storage };
         self.installed.insert(name.to_owned(), installed);
         Ok(())
     }
@@ -228,7 +240,7 @@ impl Definer {
             // The server was started in the middle of this.
             self.install(name, definition).await?;
         }
-        if let Some(resource) = self.installed.get(name).and_then(|i| i.resources.first()).cloned() {
+        if let Some(resource) = self.installed.get(name).map(|i| Arc::clone(&i.storage)) {
             let stored = resource.stored()?;
             let left = stored.cache.list(&Scope::default()).0;
             for entry in &left {

@@ -8,6 +8,7 @@ use api_semantics::table::CustomColumns;
 use api_types::{json, resources::ALL_VERBS};
 use apiserver::{
     cache::ResourceCache,
+    conversion::Conversion,
     error::{Error, Result},
     model::{
         Format, Plain, Resource, ScalePaths, SelectableField, StorageModel, Stored, StrategyHandle, Subresource,
@@ -16,10 +17,15 @@ use apiserver::{
 };
 use serde_json::Value;
 
+use super::webhook::Webhook;
+use crate::cell::CoreCell;
+
 /// A served definition: its cache, and a resource for each served version.
 pub(super) struct Served {
     pub cache: Arc<ResourceCache>,
     pub resources: Vec<Arc<Resource>>,
+    /// In the version that is stored, served or not.
+    pub storage: Arc<Resource>,
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
@@ -47,7 +53,10 @@ fn priority(name: &str) -> (u8, i64, i64, String) {
 }
 
 /// All that follows from an accepted definition.
-pub(super) fn served(definition: &Value) -> Result<Served> {
+///
+/// # Errors
+/// It has no storage version.
+pub(super) fn served(definition: &Value, cell: &CoreCell, to_endpoints: bool) -> Result<Served> {
     let spec = &definition["spec"];
     let namespaced = spec["scope"] == "Namespaced";
     let all = versions(definition);
@@ -56,26 +65,26 @@ pub(super) fn served(definition: &Value) -> Result<Served> {
         .iter()
         .position(|v| v["storage"] == true)
         .ok_or_else(|| Error::internal("definition without a storage version"))?;
-    let webhook = spec["conversion"]["strategy"] == "Webhook";
+    let conversion = match spec["conversion"]["strategy"] == "Webhook" {
+        true => Conversion::Remote(Arc::new(Webhook::new(definition, cell, to_endpoints))),
+        false => Conversion::Local(by_name),
+    };
     let fields = selectable(&all);
     let model = Arc::new(StorageModel {
         prefix: prefix(definition),
         namespaced,
         formats,
         storage_format,
-        convert: if webhook { by_webhook } else { by_name },
+        conversion,
         selected: StorageModel::projection(&fields),
         fields,
         unknown_field,
     });
     let cache = Arc::new(ResourceCache::new(Arc::clone(&model)));
-    let resources = all
-        .iter()
-        .enumerate()
-        .filter(|(_, v)| v["served"] == true)
-        .map(|(index, v)| Arc::new(resource(definition, v, index, &model, &cache)))
-        .collect();
-    Ok(Served { cache, resources })
+    let resource = |(index, version): (usize, &&Value)| Arc::new(resource(definition, version, index, &model, &cache));
+    let resources = all.iter().enumerate().filter(|(_, v)| v["served"] == true).map(resource).collect();
+    let storage = resource((storage_format, &all[storage_format]));
+    Ok(Served { cache, resources, storage })
 }
 
 /// The fields that any version can be selected by.
@@ -124,16 +133,6 @@ fn by_name(_from: &Format, to: &Format, mut value: Value) -> Result<Value> {
     let mut value = decoded.value;
     to.strategy.default(&mut value);
     Ok(value)
-}
-
-fn by_webhook(from: &Format, to: &Format, _value: Value) -> Result<Value> {
-    Err(Error::internal(format!(
-        "conversion webhook for {}, Kind={} failed: conversion from {} to {} by webhook is not supported",
-        from.api_version(),
-        from.kind,
-        from.api_version(),
-        to.api_version()
-    )))
 }
 
 fn resource(

@@ -86,6 +86,14 @@ impl User {
         self.send("PATCH", path, "application/strategic-merge-patch+json", body).await
     }
 
+    pub(crate) async fn merge(&self, path: &str, body: &Value) -> Result<Value, Value> {
+        self.send("PATCH", path, "application/merge-patch+json", body).await
+    }
+
+    pub(crate) async fn apply(&self, path: &str, body: &Value) -> Result<Value, Value> {
+        self.send("PATCH", path, "application/apply-patch+yaml", body).await
+    }
+
     pub(crate) async fn request(&self, method: &str, path: &str, body: &Value) -> Result<Value, Value> {
         self.send(method, path, "application/json", body).await
     }

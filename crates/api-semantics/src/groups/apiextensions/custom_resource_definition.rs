@@ -9,7 +9,7 @@ use crate::field::{Errors, Field};
 use crate::kind::{Kind, empty_status};
 use crate::names;
 use crate::object_meta::any_name;
-use crate::strategy::Context;
+use crate::strategy::{Context, Part};
 
 pub(crate) static KIND: Kind = Kind {
     generation: true,
@@ -17,6 +17,7 @@ pub(crate) static KIND: Kind = Kind {
     status_keeps_metadata: true,
     default,
     prepare_create,
+    prepare_update,
     unconditional_update: false,
     name: any_name,
     validate,
@@ -54,6 +55,18 @@ fn prepare_create(_context: &Context, definition: &mut Value) {
     });
 }
 
+/// What becomes the storage version is among the stored ones from then on.
+fn prepare_update(_context: &Context, part: Part, definition: &mut Value, _old: &Value) {
+    let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
+    let storage = versions.filter(|v| v["storage"] == json!(true)).map(|v| v["name"].clone()).next();
+    let (Part::Main, Some(storage)) = (part, storage) else { return };
+    match &mut definition["status"]["storedVersions"] {
+        Value::Array(stored) if !stored.contains(&storage) => stored.push(storage),
+        Value::Array(_) => {}
+        absent => *absent = json!([storage]),
+    }
+}
+
 fn validate(definition: &Field, errors: &mut Errors) {
     let spec = definition.get("spec");
     own_name(definition, &spec, errors);
@@ -70,7 +83,7 @@ fn validate(definition: &Field, errors: &mut Errors) {
     required_one_of(&spec.get("scope"), &["Cluster", "Namespaced"], errors);
     versions(&spec, errors);
     super::names::validate(&spec.get("names"), errors);
-    conversion(&spec.get("conversion"), errors);
+    conversion(&spec.get("conversion"), spec.bool_of("preserveUnknownFields"), errors);
     stored_versions(definition, &spec, errors);
 }
 
@@ -113,12 +126,15 @@ fn versions(spec: &Field, errors: &mut Errors) {
     }
 }
 
-fn conversion(conversion: &Field, errors: &mut Errors) {
+fn conversion(conversion: &Field, preserves_unknown: bool, errors: &mut Errors) {
     if !conversion.exists() {
         return;
     }
     let strategy = conversion.get("strategy");
     required_one_of(&strategy, &["None", "Webhook"], errors);
+    if strategy.str() == "Webhook" && preserves_unknown {
+        errors.invalid(&strategy, "must be None if spec.preserveUnknownFields is true");
+    }
     let webhook = conversion.get("webhook");
     if strategy.str() == "None" {
         if webhook.exists() {

@@ -72,13 +72,13 @@ impl ValidatingAdmissionPolicy {
                 return Ok(denials.into_iter().map(|d| (None, d)).collect());
             }
         };
-        let inputs = request.inputs(resource, object)?;
+        let inputs = request.inputs(resource, object).await?;
         let mut denials = Vec::new();
         let mut answers = Answers::new();
         for binding in &bound.bindings {
             let params = match request.find(&binding.matches, object) {
                 Ok(None) => continue,
-                Ok(Some(_)) => request.params(policy, binding),
+                Ok(Some(_)) => request.params(policy, binding).await,
                 Err(error) => Err(error),
             };
             let name = || Some(binding.name.clone());
@@ -200,7 +200,7 @@ impl MutatingAdmissionPolicy {
         for binding in &bound.bindings {
             let params = match request.find(&binding.matches, object) {
                 Ok(None) => continue,
-                Ok(Some(_)) => request.params(policy, binding),
+                Ok(Some(_)) => request.params(policy, binding).await,
                 Err(error) => Err(error),
             };
             match params {
@@ -241,7 +241,7 @@ impl MutatingAdmissionPolicy {
     ) -> Result<std::result::Result<(), String>> {
         let params = Cel::from_json(params);
         let mut answers = Answers::new();
-        let inputs = request.inputs(resource, object)?;
+        let inputs = request.inputs(resource, object).await?;
         let conditions = |answers: &Answers| {
             Activation::new(&policy.variables, &inputs, params.clone(), answers).conditions(&policy.conditions)
         };
@@ -251,15 +251,15 @@ impl MutatingAdmissionPolicy {
             Err(error) => return Ok(Err(error)),
         }
         for mutation in &policy.mutations {
-            let inputs = request.inputs(resource, object)?;
-            let now = request.converted(object, resource)?;
+            let inputs = request.inputs(resource, object).await?;
+            let now = request.converted(object, resource).await?;
             let mutate = |answers: &Answers| {
                 let seen = Activation::new(&policy.variables, &inputs, params.clone(), answers);
                 decide::mutate(mutation, &now, &resource.format.schema, &seen)
             };
             match request.decide(&mut answers, mutate).await? {
                 Ok(made) => {
-                    request.adopt(made, resource, object)?;
+                    request.adopt(made, resource, object).await?;
                 }
                 Err(error) => return Ok(Err(error)),
             }

@@ -7,7 +7,7 @@ use super::compiled::ParamRef;
 use crate::cell::CoreCell;
 
 /// All sets of parameters; null where the policy has none. The error is the binding's.
-pub(super) fn collect(
+pub(super) async fn collect(
     cell: &CoreCell,
     kind: Option<&[String; 3]>,
     reference: Option<&ParamRef>,
@@ -33,29 +33,24 @@ pub(super) fn collect(
         (true, "", own) => own,
         (true, named, _) => named,
     };
-    let found = find(cell, &resource, namespace, reference)?;
+    let found = find(cell, &resource, namespace, reference).await?;
     if !found.is_empty() || reference.may_be_missing {
         return Ok(found);
     }
     Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned())
 }
 
-fn find(
+async fn find(
     cell: &CoreCell,
     resource: &apiserver::model::Resource,
     namespace: &str,
     reference: &ParamRef,
 ) -> Result<Vec<Value>, String> {
     let core = cell.core().map_err(|e| e.message)?;
-    if !reference.name.is_empty() {
-        let found = core.registry.cached(resource, namespace, &reference.name).map_err(|e| e.message)?;
-        return Ok(found.as_deref().cloned().into_iter().collect());
-    }
-    let selector = reference.selector.as_ref().map_err(Clone::clone)?;
-    let stored = resource.stored().map_err(|e| e.message)?;
-    let scope = Scope { namespace: namespace.to_owned(), ..Scope::default() };
-    let all = stored.cache.list(&scope).0;
-    let values: Vec<Value> =
-        all.iter().map(|e| e.value(stored.version)).collect::<Result<_, _>>().map_err(|e| e.message)?;
+    let scope = Scope { namespace: namespace.to_owned(), name: reference.name.clone(), term: None };
+    let selector =
+        if reference.name.is_empty() { Some(reference.selector.as_ref().map_err(Clone::clone)?) } else { None };
+    let values = core.registry.known(resource, &scope).await.map_err(|e| e.message)?;
+    let Some(selector) = selector else { return Ok(values) };
     Ok(values.into_iter().filter(|v| selector.matches(meta::get(v, "labels").and_then(Value::as_object))).collect())
 }

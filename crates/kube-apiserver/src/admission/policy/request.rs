@@ -91,13 +91,13 @@ impl<'a> Request<'a> {
     }
 
     /// The variables for a policy that is about `resource`.
-    pub(in crate::admission) fn inputs(&self, resource: &Resource, object: &Value) -> Result<Inputs> {
-        let seen = |value: &Value| -> Result<Cel> {
-            if value.is_null() { Ok(Cel::Null) } else { Ok(Cel::from_json(&self.converted(value, resource)?)) }
+    pub(in crate::admission) async fn inputs(&self, resource: &Resource, object: &Value) -> Result<Inputs> {
+        let seen = async |value: &Value| -> Result<Cel> {
+            if value.is_null() { Ok(Cel::Null) } else { Ok(Cel::from_json(&self.converted(value, resource).await?)) }
         };
         Ok(Inputs {
-            object: seen(object)?,
-            old_object: seen(self.attributes.old.unwrap_or(&Value::Null))?,
+            object: seen(object).await?,
+            old_object: seen(self.attributes.old.unwrap_or(&Value::Null)).await?,
             request: Cel::from_json(&self.review(resource, object)),
             namespace: Cel::from_json(&self.namespace),
             resource: Check {
@@ -112,22 +112,27 @@ impl<'a> Request<'a> {
     }
 
     /// An object of the request in the version of `resource`.
-    pub(in crate::admission) fn converted(&self, object: &Value, resource: &Resource) -> Result<Value> {
-        self.attributes.resource.convert_to(resource, object.clone())
+    pub(in crate::admission) async fn converted(&self, object: &Value, resource: &Resource) -> Result<Value> {
+        self.attributes.resource.convert_to(resource, object.clone()).await
     }
 
     /// Takes over what was made of `object`, in the version of `resource`: with its defaults, in the version of the request. Whether it
     /// changed (defaults aside).
-    pub(in crate::admission) fn adopt(&self, made: Value, resource: &Resource, object: &mut Value) -> Result<bool> {
+    pub(in crate::admission) async fn adopt(
+        &self,
+        made: Value,
+        resource: &Resource,
+        object: &mut Value,
+    ) -> Result<bool> {
         let mut made = made;
         resource.format.stamp(&mut made);
         let made = api_types::json::decode_value(&made, &resource.format.schema).map_err(Error::internal)?;
         let mut made = made.value;
-        let mut before = self.converted(object, resource)?;
+        let mut before = self.converted(object, resource).await?;
         resource.format.stamp(&mut before);
         let changed = made != before;
         resource.format.strategy.default(&mut made);
-        *object = resource.convert_to(self.attributes.resource, made)?;
+        *object = resource.convert_to(self.attributes.resource, made).await?;
         Ok(changed)
     }
 
@@ -201,8 +206,9 @@ impl<'a> Request<'a> {
     }
 
     /// The sets of parameters that a binding applies a policy with.
-    pub(super) fn params(&self, policy: &Policy, binding: &Binding) -> std::result::Result<Vec<Value>, String> {
-        params::collect(self.cell, policy.param_kind.as_ref(), binding.params.as_ref(), self.attributes.namespace)
+    pub(super) async fn params(&self, policy: &Policy, binding: &Binding) -> std::result::Result<Vec<Value>, String> {
+        let (kind, reference) = (policy.param_kind.as_ref(), binding.params.as_ref());
+        params::collect(self.cell, kind, reference, self.attributes.namespace).await
     }
 }
 

@@ -7,10 +7,11 @@ use apiserver::error::Result;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::{client::Client, review::Version};
+use super::review::Version;
 use crate::{
     admission::policy::{Compiled, Match, Versions, refresh},
     cell::CoreCell,
+    webhook_client::Client,
 };
 
 /// One webhook.

@@ -3,7 +3,6 @@
 //! Which hooks a request goes to is decided as for policies; what an answer means is decided in [`review`]. A hook that can't be asked
 //! refuses the request or not, by its `failurePolicy`; one that says no always does.
 
-mod client;
 mod hook;
 mod metrics;
 mod review;
@@ -71,7 +70,7 @@ impl Hook {
         if self.conditions.is_empty() {
             return Ok(Some(resource));
         }
-        let inputs = request.inputs(&resource, object)?;
+        let inputs = request.inputs(&resource, object).await?;
         let conditions = |answers: &Answers| {
             Activation::new(&[], &inputs, kube_cel::Value::Null, answers).conditions(&self.conditions)
         };
@@ -120,17 +119,17 @@ impl Hook {
         })?;
         let client = self.client.as_ref().map_err(|why| failed("could not get REST client", why, 400))?;
         let uid = component_base::rng::uuid();
-        let seen = |value: &Value| -> std::result::Result<Value, Failure> {
+        let seen = async |value: &Value| -> std::result::Result<Value, Failure> {
             if value.is_null() {
                 return Ok(Value::Null);
             }
-            let mut seen = request.converted(value, resource).map_err(Failure::Refused)?;
+            let mut seen = request.converted(value, resource).await.map_err(Failure::Refused)?;
             if attributes.kind.is_none() {
                 resource.format.stamp(&mut seen);
             }
             Ok(seen)
         };
-        let (new, old) = (seen(object)?, seen(attributes.old.unwrap_or(&Value::Null))?);
+        let (new, old) = (seen(object).await?, seen(attributes.old.unwrap_or(&Value::Null)).await?);
         let question = review::question(version, &uid, request.review(resource, object), new, old);
         let answer = client.call(&question, self.timeout).await;
         let answer = answer.map_err(|none| failed("failed to call webhook", &none.why, none.code))?;
@@ -235,11 +234,11 @@ impl MutatingAdmissionWebhook {
         if answer.patch_type != "JSONPatch" {
             return Err(Failure::Calling(format!("unsupported patch type {:?}", answer.patch_type), 503));
         }
-        let before = request.converted(object, resource).map_err(Failure::Refused)?;
+        let before = request.converted(object, resource).await.map_err(Failure::Refused)?;
         let mut made = before.clone();
         resource.format.stamp(&mut made);
         json_patch::patch(&mut made, &patch).map_err(|why| Failure::Refused(Error::internal(why)))?;
-        let changed = request.adopt(made, resource, object).map_err(Failure::Refused)?;
+        let changed = request.adopt(made, resource, object).await.map_err(Failure::Refused)?;
         Ok(changed)
     }
 }
