@@ -2,14 +2,21 @@
 
 use std::fmt;
 
+use smallstr::SmallString;
+
+/// Longer paths are allocated.
+const USUAL: usize = 64;
+
 /// A JSON field path as upstream prints it: `spec.containers[0].name`, `metadata.labels[a.b/c]`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Path(String);
+///
+/// Every field that validation looks at makes one, so it is spared allocations and formatting.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Path(SmallString<[u8; USUAL]>);
 
 impl Path {
     /// The path of a top-level field.
     pub fn new(name: &str) -> Self {
-        Path(name.to_owned())
+        Path(name.into())
     }
 
     /// The field `name` below this one (`a.b`; on the empty path just `b`).
@@ -21,7 +28,7 @@ impl Path {
     /// The list item `index` of this field.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
-        Path(format!("{}[{index}]", self.0))
+        self.and(&["[", &index.to_string(), "]"])
     }
 
     /// The map entry `key` of this field.
@@ -30,16 +37,27 @@ impl Path {
         self.and(&["[", key, "]"])
     }
 
-    /// Every field that is looked at makes a path, so this is spared the cost of formatting.
     fn and(&self, parts: &[&str]) -> Self {
-        let mut text = String::with_capacity(self.0.len() + parts.iter().map(|p| p.len()).sum::<usize>());
-        text.push_str(&self.0);
+        let mut text = self.clone().0;
         parts.iter().for_each(|part| text.push_str(part));
         Path(text)
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Clone for Path {
+    /// As one copy: the text's own goes byte by byte.
+    fn clone(&self) -> Self {
+        Path(self.as_str().into())
+    }
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Path(SmallString::new())
     }
 }
 

@@ -6,8 +6,8 @@ use parking_lot::RwLock;
 
 use crate::model::{Format, Resource};
 
-/// (group, version, plural).
-type Key = (String, String, String);
+/// Resources by plural, of each version, of each group.
+type Resources = BTreeMap<String, BTreeMap<String, BTreeMap<String, Arc<Resource>>>>;
 
 /// A version of a group, as discovery orders it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +20,15 @@ pub struct GroupVersions {
 #[derive(Default)]
 struct State {
     groups: Vec<GroupVersions>,
-    resources: BTreeMap<Key, Arc<Resource>>,
+    resources: Resources,
     /// Formats that are no resource's own: `Scale`, `Binding`, `DeleteOptions`, ...
     formats: Vec<Arc<Format>>,
+}
+
+impl State {
+    fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.resources.get(group)?.get(version)?.get(plural)
+    }
 }
 
 /// The routing table. Built-in resources are there from the start, custom ones come and go.
@@ -40,18 +46,22 @@ impl Catalog {
                 .groups
                 .push(GroupVersions { group: resource.group.clone(), versions: vec![resource.version.clone()] }),
         }
-        let key = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
-        state.resources.insert(key, resource);
+        let versions = state.resources.entry(resource.group.clone()).or_default();
+        versions.entry(resource.version.clone()).or_default().insert(resource.plural.clone(), resource);
     }
 
     pub fn remove(&self, group: &str, version: &str, plural: &str) {
         let mut state = self.0.write();
-        state.resources.remove(&(group.to_owned(), version.to_owned(), plural.to_owned()));
-        let left: Vec<(String, String)> = state.resources.keys().map(|(g, v, _)| (g.clone(), v.clone())).collect();
-        for entry in &mut state.groups {
-            entry.versions.retain(|v| left.iter().any(|(g, version)| *g == entry.group && version == v));
+        let State { groups, resources, .. } = &mut *state;
+        let Some(versions) = resources.get_mut(group) else { return };
+        if let Some(of_version) = versions.get_mut(version) {
+            of_version.remove(plural);
         }
-        state.groups.retain(|g| !g.versions.is_empty());
+        versions.retain(|_, of_version| !of_version.is_empty());
+        for entry in groups.iter_mut().filter(|entry| entry.group == group) {
+            entry.versions.retain(|version| versions.contains_key(version));
+        }
+        groups.retain(|g| !g.versions.is_empty());
     }
 
     pub fn add_format(&self, format: Arc<Format>) {
@@ -59,15 +69,14 @@ impl Catalog {
     }
 
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
-        let state = self.0.read();
-        state.resources.get(&(group.to_owned(), version.to_owned(), plural.to_owned())).cloned()
+        self.0.read().find(group, version, plural).cloned()
     }
 
     /// The resource in its group's preferred version.
     pub fn preferred(&self, group: &str, plural: &str) -> Option<Arc<Resource>> {
         let state = self.0.read();
         let versions = &state.groups.iter().find(|g| g.group == group)?.versions;
-        versions.iter().find_map(|v| state.resources.get(&(group.to_owned(), v.clone(), plural.to_owned())).cloned())
+        versions.iter().find_map(|version| state.find(group, version, plural)).cloned()
     }
 
     pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Resource>> {
@@ -85,13 +94,8 @@ impl Catalog {
     /// The resources of a group version in the order of their names.
     pub fn of_version(&self, group: &str, version: &str) -> Vec<Arc<Resource>> {
         let state = self.0.read();
-        let from = (group.to_owned(), version.to_owned(), String::new());
-        state
-            .resources
-            .range(from..)
-            .take_while(|((g, v, _), _)| g == group && v == version)
-            .map(|(_, resource)| Arc::clone(resource))
-            .collect()
+        let of_version = state.resources.get(group).and_then(|versions| versions.get(version));
+        of_version.into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
     /// All groups in discovery's order; the core group is "".
@@ -101,6 +105,6 @@ impl Catalog {
 
     /// Every resource.
     pub fn all(&self) -> Vec<Arc<Resource>> {
-        self.0.read().resources.values().cloned().collect()
+        self.0.read().resources.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values).cloned().collect()
     }
 }

@@ -3,7 +3,7 @@
 //! A path element is kept as its text there: `f:name` (a field or map key), `k:{"name":"c"}` (a list item by its keys),
 //! `v:"x"` (a list item by its value). Elements of one node are ordered by that text.
 
-use std::{borrow::Cow, cmp::Ordering, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use serde_json::{Map, Value};
 
@@ -89,49 +89,48 @@ impl FieldSet {
 
     /// The members of this set that are not members of the other; what lies below an element stays.
     #[must_use]
-    pub fn difference(&self, other: &FieldSet) -> FieldSet {
+    pub fn difference(self, other: &FieldSet) -> FieldSet {
         let member = self.member && !other.member;
-        self.combine(other, member, |ours, theirs| {
-            theirs.map_or_else(|| ours.clone(), |theirs| ours.difference(theirs))
+        self.reduce(other, member, |ours, theirs| match theirs {
+            Some(theirs) => ours.difference(theirs),
+            None => ours,
         })
     }
 
     /// The members that both have.
     #[must_use]
-    pub fn intersection(&self, other: &FieldSet) -> FieldSet {
+    pub fn intersection(self, other: &FieldSet) -> FieldSet {
         let member = self.member && other.member;
-        self.combine(other, member, |ours, theirs| theirs.map_or_else(FieldSet::default, |t| ours.intersection(t)))
+        self.reduce(other, member, |ours, theirs| theirs.map_or_else(FieldSet::default, |t| ours.intersection(t)))
     }
 
     /// Without the other's members and all that lies below them.
     #[must_use]
-    pub fn without_trees(&self, other: &FieldSet) -> FieldSet {
+    pub fn without_trees(self, other: &FieldSet) -> FieldSet {
         let member = self.member && !other.member;
-        self.combine(other, member, |ours, theirs| match theirs {
+        self.reduce(other, member, |ours, theirs| match theirs {
             Some(theirs) if theirs.member => FieldSet::default(),
             Some(theirs) => ours.without_trees(theirs),
-            None => ours.clone(),
+            None => ours,
         })
     }
 
-    /// This set's children, each made anew with what the other has in its place; those that become empty go.
-    fn combine(
-        &self,
+    /// Leaves of each child what `child` does, which sees what the other has in its place; those that become empty go.
+    fn reduce(
+        mut self,
         other: &FieldSet,
         member: bool,
-        mut child: impl FnMut(&FieldSet, Option<&FieldSet>) -> FieldSet,
+        mut child: impl FnMut(FieldSet, Option<&FieldSet>) -> FieldSet,
     ) -> FieldSet {
         let mut theirs = other.children.iter().peekable();
-        let mut children = Vec::with_capacity(self.children.len());
-        for (element, ours) in &self.children {
-            while theirs.next_if(|(e, _)| e < element).is_some() {}
-            let same = theirs.peek().filter(|(e, _)| e.cmp(element) == Ordering::Equal).map(|(_, theirs)| theirs);
-            let combined = child(ours, same);
-            if !combined.is_empty() {
-                children.push((Arc::clone(element), combined));
-            }
-        }
-        FieldSet { member, children }
+        self.member = member;
+        self.children.retain_mut(|(element, ours)| {
+            while theirs.next_if(|(e, _)| *e < *element).is_some() {}
+            let same = theirs.peek().filter(|(e, _)| *e == *element).map(|(_, theirs)| theirs);
+            *ours = child(std::mem::take(ours), same);
+            !ours.is_empty()
+        });
+        self
     }
 
     /// Makes members of this node and of children, as `f` says; see `typed::named_members`.
@@ -235,13 +234,13 @@ mod tests {
         assert_eq!(set(a.clone()).to_json(), a);
         let b = set(json!({"f:metadata": {"f:labels": {"f:a": {}, "f:b": {}}}}));
         let a = set(a);
-        assert_eq!(a.intersection(&b).to_json(), json!({"f:metadata": {"f:labels": {"f:a": {}}}}));
+        assert_eq!(a.clone().intersection(&b).to_json(), json!({"f:metadata": {"f:labels": {"f:a": {}}}}));
         assert_eq!(
-            a.difference(&b).to_json()["f:metadata"],
+            a.clone().difference(&b).to_json()["f:metadata"],
             json!({"f:labels": {}}),
             "the dot is the only member left"
         );
-        assert_eq!(b.difference(&a).to_json(), json!({"f:metadata": {"f:labels": {"f:b": {}}}}));
+        assert_eq!(b.clone().difference(&a).to_json(), json!({"f:metadata": {"f:labels": {"f:b": {}}}}));
         assert_eq!(a.clone().union(b).paths().len(), 5);
     }
 

@@ -152,7 +152,7 @@ fn take_over(managed: &mut Managed, except: Option<&Manager>, changes: &Comparis
         if Some(manager) != except {
             for taken in [&changes.modified, &changes.added, &changes.removed].into_iter().filter(|set| !set.is_empty())
             {
-                owned.set = owned.set.difference(taken);
+                owned.set = std::mem::take(&mut owned.set).difference(taken);
             }
         }
     }
@@ -228,7 +228,7 @@ fn merge_configuration(
     let conflicts: Vec<Conflict> = managed
         .iter()
         .filter(|(owner, _)| **owner != me)
-        .map(|(owner, owned)| Conflict { owner: owner.clone(), set: owned.set.intersection(&changed) })
+        .map(|(owner, owned)| Conflict { owner: owner.clone(), set: owned.set.clone().intersection(&changed) })
         .filter(|conflict| !conflict.set.is_empty())
         .collect();
     if !force && !conflicts.is_empty() {
@@ -264,7 +264,7 @@ fn prune(merged: Value, managed: &Managed, last: &FieldSet, schema: &Type) -> Va
     let owned = managed.values().fold(FieldSet::default(), |all, owned| all.union(owned.set.clone()));
     let owned = typed::named_members(&owned, schema);
     // What somebody owns comes back ...
-    let pruned = typed::remove(&merged, &all.difference(&members(&pruned)).difference(&owned), schema);
+    let pruned = typed::remove(&merged, &all.clone().difference(&members(&pruned)).difference(&owned), schema);
     // ... and what stood below a removed field without belonging to the manager.
     typed::remove(&merged, &all.difference(&members(&pruned)).intersection(&last), schema)
 }
@@ -374,7 +374,7 @@ fn may_take_over(conflicts: &[Conflict], schema: &Type, live: &Value, write: &Wr
     let Some(last) = last_applied(live) else { return false };
     let differing = typed::compare(&last, live, schema);
     let allowed = typed::field_set(&last, schema).difference(&differing.modified).difference(&differing.removed);
-    conflicts.iter().all(|conflict| conflict.set.difference(&allowed).is_empty())
+    conflicts.iter().all(|conflict| conflict.set.clone().difference(&allowed).is_empty())
 }
 
 fn last_applied(object: &Value) -> Option<Value> {

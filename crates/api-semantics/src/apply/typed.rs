@@ -161,7 +161,7 @@ fn collect(value: &Value, node: Node<'_>) -> FieldSet {
 
 /// The path element of a field or of a map's key.
 fn field_element(name: &str) -> Arc<str> {
-    format!("f:{name}").into()
+    ["f:", name].concat().into()
 }
 
 /// Makes every struct field on the way to a member a member itself.

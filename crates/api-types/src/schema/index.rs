@@ -3,9 +3,10 @@
 
 use std::sync::OnceLock;
 
+use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-use super::{Field, Struct, Type, normalize::zero_of_field};
+use super::{Field, Name, Struct, Type, normalize::zero_of_field};
 
 /// A struct's index, once somebody looked.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +22,7 @@ struct Index {
     /// All fields in JSON order, where inlined structs make them others than the struct's own.
     flat: Option<Vec<Field>>,
     /// Positions in the flat fields by name.
-    by_name: Vec<u16>,
+    by_name: FxHashMap<Name, u16>,
     /// Positions in the struct's own fields by protobuf number; those without one are left out.
     by_number: Vec<u16>,
     /// Where each of the struct's own fields is in the flat ones; of an inlined struct its first.
@@ -35,8 +36,7 @@ impl Index {
         let inlines = |field: &Field| field.inline.is_some() && matches!(field.ty, Type::Struct(_));
         let flat = of.fields.iter().any(inlines).then(|| of.flat_fields().into_iter().cloned().collect::<Vec<_>>());
         let fields = flat.as_deref().unwrap_or(&of.fields);
-        let mut by_name: Vec<u16> = (0..fields.len() as u16).collect();
-        by_name.sort_by(|a, b| fields[usize::from(*a)].name.cmp(&fields[usize::from(*b)].name));
+        let by_name = fields.iter().zip(0..).map(|(field, at)| (field.name.clone(), at)).collect();
         let mut by_number: Vec<u16> =
             (0..of.fields.len() as u16).filter(|at| of.fields[usize::from(*at)].number > 0).collect();
         by_number.sort_by_key(|at| of.fields[usize::from(*at)].number);
@@ -83,9 +83,7 @@ impl Struct {
 
     /// Where in [`Struct::flat`] the field of this JSON name is.
     pub fn position(&self, name: &str) -> Option<usize> {
-        let (index, flat) = (self.index(), self.flat());
-        let at = index.by_name.binary_search_by(|at| (*flat[usize::from(*at)].name).cmp(name)).ok()?;
-        Some(index.by_name[at].into())
+        self.index().by_name.get(name).map(|at| usize::from(*at))
     }
 
     /// The field of this JSON name, also those of inlined structs.

@@ -106,8 +106,12 @@ fn commit(db: &Database, batch: &Batch) -> Result<()> {
     {
         let mut log = write.open_table(LOG).map_err(failed)?;
         let mut meta = write.open_table(META).map_err(failed)?;
+        let mut last = None;
         for (revision, record) in batch.records() {
             log.insert(revision, encode(record).as_slice()).map_err(failed)?;
+            last = Some(revision);
+        }
+        if let Some(revision) = last {
             meta.insert("revision", revision).map_err(failed)?;
         }
     }

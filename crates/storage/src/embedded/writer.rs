@@ -4,7 +4,7 @@
 //! A compaction is a series of small ones at rising revisions, each complete and consistent by itself: one follows each
 //! batch of writes, so no write waits for more than one, and a crash or an end in between leaves an earlier compaction mark.
 
-use std::{sync::Arc, thread::JoinHandle};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use futures::FutureExt as _;
 use parking_lot::RwLock;
@@ -20,6 +20,11 @@ use crate::{Result, StoreError};
 
 /// More than this many writes don't share a transaction, so that none waits long for the others.
 const MAX_BATCH: usize = 512;
+/// After a commit that several writers shared the next one waits so long for each of them, as they are likely to write again: a commit costs about
+/// as much for many as for one ...
+const GATHER: Duration = Duration::from_micros(100);
+/// ... but no longer than this. A lone writer never waits.
+const MAX_GATHER: Duration = Duration::from_millis(1);
 /// How many records one step of a compaction looks at: a few milliseconds for the file.
 const MAX_STEP: usize = 500;
 
@@ -54,6 +59,10 @@ struct Worker {
     hub: Arc<RwLock<Hub>>,
     /// Compactions that are not done, to which revision each. They are one, to the highest.
     compactions: Vec<(u64, Answer)>,
+    /// How many writes the last commit had.
+    shared: usize,
+    /// Whether this has a thread of its own, which may sleep.
+    has_thread: bool,
 }
 
 // === impl Writer ===
@@ -61,7 +70,7 @@ struct Worker {
 impl Writer {
     pub(super) fn file(journal: Journal, hub: Arc<RwLock<Hub>>) -> Result<Self> {
         let (queue, requests) = mpsc::channel(4 * MAX_BATCH);
-        let worker = Worker { journal, hub, compactions: Vec::new() };
+        let worker = Worker { journal, hub, compactions: Vec::new(), shared: 0, has_thread: true };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || futures::executor::block_on(worker.work(requests)))
@@ -73,7 +82,7 @@ impl Writer {
     /// that don't keep it waiting.
     pub(super) fn task(journal: Journal, hub: Arc<RwLock<Hub>>) -> Self {
         let (queue, requests) = mpsc::channel(4 * MAX_BATCH);
-        let worker = Worker { journal, hub, compactions: Vec::new() };
+        let worker = Worker { journal, hub, compactions: Vec::new(), shared: 0, has_thread: false };
         Self::Task { queue, _task: AbortOnDropHandle::new(tokio::spawn(worker.work(requests))) }
     }
 
@@ -172,9 +181,25 @@ impl Worker {
                 continue;
             }
             if !taken.is_empty() {
+                self.gather(&mut requests, &mut taken);
+                self.shared = taken.len();
                 self.commit(taken.drain(..));
             }
             self.compact();
+        }
+    }
+
+    /// Takes in what comes within a moment.
+    fn gather(&self, requests: &mut mpsc::Receiver<Request>, taken: &mut Vec<Request>) {
+        if !self.has_thread || self.shared < 2 {
+            return;
+        }
+        #[expect(clippy::disallowed_methods, reason = "a thread of its own, without a runtime")]
+        std::thread::sleep(MAX_GATHER.min(GATHER.saturating_mul(self.shared as u32)));
+        while taken.len() < MAX_BATCH
+            && let Ok(request) = requests.try_recv()
+        {
+            taken.push(request);
         }
     }
 
