@@ -42,6 +42,8 @@ pub struct Config {
     pub signing: Signing,
     /// Node monitoring.
     pub node_lifecycle: NodeLifecycle,
+    /// Horizontal autoscaling of pods.
+    pub autoscaling: Autoscaling,
     /// Whether the garbage collector runs.
     pub garbage_collector: bool,
     /// Number of terminated pods that are kept; 0 = all.
@@ -101,4 +103,19 @@ pub struct NodeLifecycle {
     pub unhealthy_zone_threshold: f64,
     /// Nodes from which on a cluster is large.
     pub large_cluster_size: usize,
+}
+
+/// Horizontal autoscaling of pods.
+#[derive(Clone)]
+pub struct Autoscaling {
+    /// How often each autoscaler is looked at.
+    pub sync_period: Duration,
+    /// For how long the highest recommendation counts, where no behavior says otherwise.
+    pub downscale_stabilization: Duration,
+    /// How far usage may be from the target, as a part of it.
+    pub tolerance: f64,
+    /// For how long after its start a pod's CPU is judged with care.
+    pub cpu_initialization_period: Duration,
+    /// A pod that turned unready within this time after its start has never been ready.
+    pub initial_readiness_delay: Duration,
 }

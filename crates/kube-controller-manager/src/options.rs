@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use component_base::{flags::Flags, serving::SecurePort};
 
 use crate::{
-    config::{Config, LeaderElection, NodeLifecycle, Signing},
+    config::{Autoscaling, Config, LeaderElection, NodeLifecycle, Signing},
     controllers,
 };
 
@@ -51,6 +51,13 @@ pub fn config(flags: &Flags) -> anyhow::Result<Config> {
             unhealthy_zone_threshold: flags.float("unhealthy-zone-threshold"),
             large_cluster_size: usize::try_from(flags.int("large-cluster-size-threshold")).unwrap_or_default(),
         },
+        autoscaling: Autoscaling {
+            sync_period: flags.duration("horizontal-pod-autoscaler-sync-period"),
+            downscale_stabilization: flags.duration("horizontal-pod-autoscaler-downscale-stabilization"),
+            tolerance: flags.float("horizontal-pod-autoscaler-tolerance"),
+            cpu_initialization_period: flags.duration("horizontal-pod-autoscaler-cpu-initialization-period"),
+            initial_readiness_delay: flags.duration("horizontal-pod-autoscaler-initial-readiness-delay"),
+        },
         garbage_collector: flags.bool("enable-garbage-collector"),
         terminated_pod_threshold: usize::try_from(flags.int("terminated-pod-gc-threshold")).unwrap_or_default(),
         max_endpoints_per_slice: usize::try_from(flags.int("max-endpoints-per-slice")).unwrap_or(100).clamp(1, 1000),
@@ -94,6 +101,7 @@ const WORKERS: &[(&str, &str)] = &[
     ("deployment-controller", "concurrent-deployment-syncs"),
     ("endpoints-controller", "concurrent-endpoint-syncs"),
     ("ephemeral-volume-controller", "concurrent-ephemeralvolume-syncs"),
+    ("horizontal-pod-autoscaler-controller", "concurrent-horizontal-pod-autoscaler-syncs"),
     ("garbage-collector-controller", "concurrent-gc-syncs"),
     ("job-controller", "concurrent-job-syncs"),
     ("namespace-controller", "concurrent-namespace-syncs"),

@@ -17,6 +17,7 @@ mod endpointslice;
 mod endpointslicemirroring;
 mod ephemeralvolume;
 mod garbagecollector;
+mod horizontalpodautoscaler;
 mod job;
 mod namespace;
 mod nodeipam;
@@ -140,6 +141,12 @@ pub static ALL: &[Controller] = &[
         clusterrole_aggregation::start,
     ),
     controller("cronjob-controller", "cronjob", "cronjob-controller", cronjob::start),
+    controller(
+        "horizontal-pod-autoscaler-controller",
+        "horizontalpodautoscaling",
+        "horizontal-pod-autoscaler",
+        horizontalpodautoscaler::start,
+    ),
     controller("disruption-controller", "disruption", "disruption-controller", disruption::start),
     controller("ttl-controller", "ttl", "ttl-controller", nodettl::start),
     controller(
@@ -190,7 +197,6 @@ pub static ALL: &[Controller] = &[
 
 /// Upstream's controllers that do not work here yet; `*` passes over them, naming one is refused.
 pub const MISSING: &[&str] = &[
-    "horizontal-pod-autoscaler-controller",
     "legacy-serviceaccount-token-cleaner-controller",
     "device-taint-eviction-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
