@@ -21,6 +21,7 @@ pub fn parse() -> Flags {
 /// The validated configuration.
 pub fn config(flags: &Flags) -> anyhow::Result<Config> {
     let selected = controllers::select(&flags.list("controllers"))?;
+    controllers::check_gates(&flags.map("feature-gates"))?;
     let cluster_cidrs = flags.list("cluster-cidr");
     if flags.bool("allocate-node-cidrs") && cluster_cidrs.is_empty() {
         bail!("--cluster-cidr must be set when --allocate-node-cidrs is");

@@ -1,5 +1,7 @@
 //! The table of controllers. Everything about which controllers exist, what they are called and which of them run derives from it.
 
+use std::collections::BTreeMap;
+
 use anyhow::bail;
 use controller_runtime::BoxError;
 
@@ -161,6 +163,12 @@ pub static ALL: &[Controller] = &[
         "pv-protection-controller",
         protection::start_volumes,
     ),
+    controller(
+        "volumeattributesclass-protection-controller",
+        "volumeattributesclass-protection-controller",
+        "volumeattributesclass-protection-controller",
+        protection::start_classes,
+    ),
     controller("resourcequota-controller", "resourcequota", "resourcequota-controller", resourcequota::start),
     controller(
         "endpointslice-mirroring-controller",
@@ -199,15 +207,28 @@ pub static ALL: &[Controller] = &[
 pub const MISSING: &[&str] = &[
     "legacy-serviceaccount-token-cleaner-controller",
     "device-taint-eviction-controller",
-    "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "persistentvolume-attach-detach-controller",
     "persistentvolume-expander-controller",
-    "podcertificaterequest-cleaner-controller",
     "selinux-warning-controller",
-    "storage-version-migrator-controller",
-    "storageversion-garbage-collector-controller",
-    "volumeattributesclass-protection-controller",
 ];
+
+/// Upstream's controllers behind feature gates that are off by default, and the gate: without it they do nothing, so that
+/// naming one is fine. They do not work here, so the gate is refused.
+pub const GATED: &[(&str, &str)] = &[
+    ("kube-apiserver-serving-clustertrustbundle-publisher-controller", "ClusterTrustBundle"),
+    ("podcertificaterequest-cleaner-controller", "PodCertificateRequest"),
+    ("storage-version-migrator-controller", "StorageVersionMigrator"),
+    ("storageversion-garbage-collector-controller", "StorageVersionAPI"),
+];
+
+/// Refuses gates that would start controllers which do not work here.
+pub fn check_gates(gates: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let is_on = |gate: &str| gates.get(gate).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    match GATED.iter().find(|(_, gate)| is_on(gate)) {
+        Some((name, gate)) => bail!("--feature-gates: {gate} is not implemented: there is no {name}"),
+        None => Ok(()),
+    }
+}
 
 /// The controllers that `--controllers` asks for: `*` for those on by default, `name`, `-name`.
 pub fn select(wanted: &[String]) -> anyhow::Result<Vec<&'static Controller>> {
@@ -220,6 +241,10 @@ pub fn select(wanted: &[String]) -> anyhow::Result<Vec<&'static Controller>> {
                 continue;
             }
             bail!("--controllers: {name} is not implemented");
+        }
+        if let Some((_, gate)) = GATED.iter().find(|(gated, _)| *gated == name) {
+            tracing::info!(controller = name, gate, "the controller is disabled by a feature gate");
+            continue;
         }
         if !ALL.iter().any(|c| c.name == name || c.alias == name) {
             bail!("--controllers: {name:?} is not in the list of known controllers");
@@ -259,13 +284,27 @@ mod tests {
         assert!(select(&["attachdetach".to_owned()]).is_err());
         assert!(select(&[MISSING[0].to_owned()]).is_err());
         assert!(select(&["*".to_owned(), format!("-{}", MISSING[0])]).is_ok());
+        assert_eq!(names(&[GATED[0].0]), [""; 0]);
+    }
+
+    #[test]
+    fn gates_of_missing_controllers_are_refused() {
+        let gates = |text: &str| BTreeMap::from([(GATED[0].1.to_owned(), text.to_owned())]);
+        assert!(check_gates(&gates("true")).is_err());
+        assert!(check_gates(&gates("false")).is_ok());
     }
 
     #[test]
     fn names_are_unique() {
         let mut seen = std::collections::BTreeSet::new();
         let aliases = ALL.iter().filter(|c| c.alias != c.name).map(|c| c.alias);
-        for name in ALL.iter().map(|c| c.name).chain(aliases).chain(MISSING.iter().copied()) {
+        for name in ALL
+            .iter()
+            .map(|c| c.name)
+            .chain(aliases)
+            .chain(MISSING.iter().copied())
+            .chain(GATED.iter().map(|(name, _)| *name))
+        {
             assert!(seen.insert(name), "{name} twice");
         }
     }

@@ -6,6 +6,7 @@ mod autoscaling;
 mod devices;
 mod life;
 mod nodes;
+mod protection;
 mod stateful;
 
 use std::time::Duration;

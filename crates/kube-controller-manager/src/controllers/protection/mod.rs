@@ -1,5 +1,7 @@
-//! Protection of volumes in use: claims and volumes carry a finalizer that is removed only when no pod uses the claim, or the volume
-//! is not bound.
+//! Protection of what is in use: claims, volumes and attributes classes carry a finalizer that is removed only when no pod uses the
+//! claim, the volume is not bound, no claim and no volume has the class.
+
+mod classes;
 
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use controller_runtime::{Action, BoxError, ObjectKey, Outcome, Store, WorkQueue}
 use kube::{Api, Client, ResourceExt, api::PostParams};
 
 use crate::context::Context;
+pub(crate) use classes::start_classes;
 
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
