@@ -17,6 +17,20 @@ pub struct GroupVersions {
     pub versions: Vec<String>,
 }
 
+/// Sorts versions as discovery prefers them: `v2`, `v1`, `v1beta1`, `v1alpha1`, then all others by name.
+pub fn version_order(name: &str) -> (u8, i64, i64, String) {
+    let parsed = name.strip_prefix('v').and_then(|rest| {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major: i64 = rest[..digits].parse().ok()?;
+        let (class, minor) = match &rest[digits..] {
+            "" => (0, "0"),
+            tail => tail.strip_prefix("beta").map(|n| (1, n)).or_else(|| tail.strip_prefix("alpha").map(|n| (2, n)))?,
+        };
+        Some((class, -major, -minor.parse::<i64>().ok()?, String::new()))
+    });
+    parsed.unwrap_or_else(|| (3, 0, 0, name.to_owned()))
+}
+
 #[derive(Default)]
 struct State {
     groups: Vec<GroupVersions>,
@@ -106,5 +120,17 @@ impl Catalog {
     /// Every resource.
     pub fn all(&self) -> Vec<Arc<Resource>> {
         self.0.read().resources.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_sort_as_discovery_prefers() {
+        let mut names = vec!["v1alpha1", "foo", "v1", "v10", "v1beta2", "v2", "v1beta10"];
+        names.sort_by_key(|n| version_order(n));
+        assert_eq!(names, ["v10", "v2", "v1", "v1beta10", "v1beta2", "v1alpha1", "foo"]);
     }
 }

@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     authn::{Authenticator, TrustedIdentity},
     authz::{Attributes, Authorizer, Verdict},
-    discovery,
+    discovery, documents,
     error::{Error, Result},
     fairness::{Admission, Fairness},
     metrics::{DurationLabels, RequestLabels},
@@ -253,6 +253,9 @@ impl Server {
         user: UserInfo,
         warnings: Warnings,
     ) -> Result<Response<Body>> {
+        if let Some(delegate) = self.core.aggregation.of_request(&info) {
+            return Ok(delegate.proxy(request, &user).await);
+        }
         if info.is_resource {
             let resource = self.core.resource_of(&info)?;
             let core = Arc::clone(&self.core);
@@ -282,10 +285,14 @@ impl Server {
         if let Some((content_type, body)) = (self.documents)(path) {
             return Ok(respond::maybe_compressed(request.headers(), StatusCode::OK, content_type, body));
         }
-        if let Some(answer) = self.core.openapi.serve(&self.core.catalog, path, request.headers(), &query)? {
+        let (core, headers) = (&self.core, request.headers());
+        if let Some(delegate) = documents::delegate(&core.aggregation, path) {
+            return Ok(delegate.openapi(request).await);
+        }
+        if let Some(answer) = core.openapi.serve(core, path, headers, &query)? {
             return Ok(answer);
         }
-        if let Some(answer) = discovery::serve(&self.core.catalog, &self.advertised, path, request.headers(), &query)? {
+        if let Some(answer) = discovery::serve(core, &self.advertised, path, headers, &query)? {
             return Ok(answer);
         }
         Ok(respond::text(StatusCode::NOT_FOUND, "404 page not found\n"))

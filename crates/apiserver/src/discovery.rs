@@ -13,35 +13,35 @@ use crate::{
     negotiate::{self, Codec},
     query::Query,
     respond,
-    server::Body,
+    server::{Body, Core},
 };
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// Answers a discovery path; `None` when it is none.
 pub fn serve(
-    catalog: &Catalog,
+    core: &Core,
     advertised: &str,
     path: &str,
     headers: &HeaderMap,
     query: &Query,
 ) -> Result<Option<Response<Body>>> {
     let path = path.trim_end_matches('/');
+    let catalog = &core.catalog;
+    let groups = || core.aggregation.groups(catalog);
     if matches!(path, "/api" | "/apis") && wants_aggregated(headers) {
-        let body = aggregated(catalog, path == "/api");
+        let body = aggregated(core, path == "/api");
         let mut out = Vec::new();
         api_types::json::encode_value(&body, &mut out);
         let tag: String = Sha512::digest(&out).iter().map(|b| format!("{b:02X}")).collect();
         return Ok(Some(conditional::answer(headers, AGGREGATED, out.into(), &tag, Keep::Shared)));
     }
     let document = match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
-        [""] => Some(paths(catalog)),
+        [""] => Some(paths(&groups())),
         ["api"] => Some(legacy_versions(advertised)),
         ["api", version] => resource_list(catalog, "", version),
-        ["apis"] => Some(group_list(catalog)),
-        ["apis", group] => {
-            catalog.groups().iter().find(|g| g.group == *group).map(|g| with_type(group_value(g), "APIGroup"))
-        }
+        ["apis"] => Some(group_list(&groups())),
+        ["apis", group] => groups().iter().find(|g| g.group == *group).map(|g| with_type(group_value(g), "APIGroup")),
         ["apis", group, version] => resource_list(catalog, group, version),
         _ => None,
     };
@@ -92,20 +92,20 @@ fn group_value(group: &GroupVersions) -> Value {
     json!({ "name": group.group, "preferredVersion": versions.first(), "versions": versions })
 }
 
-fn group_list(catalog: &Catalog) -> Value {
-    let groups: Vec<Value> = catalog.groups().iter().filter(|g| !g.group.is_empty()).map(group_value).collect();
+fn group_list(groups: &[GroupVersions]) -> Value {
+    let groups: Vec<Value> = groups.iter().filter(|g| !g.group.is_empty()).map(group_value).collect();
     with_type(json!({ "groups": groups }), "APIGroupList")
 }
 
 /// The paths that `/` lists.
-fn paths(catalog: &Catalog) -> Value {
+fn paths(groups: &[GroupVersions]) -> Value {
     let mut paths = vec![
         "/.well-known/openid-configuration".to_owned(),
         "/api".to_owned(),
         "/api/v1".to_owned(),
         "/apis".to_owned(),
     ];
-    for group in catalog.groups().iter().filter(|g| !g.group.is_empty()) {
+    for group in groups.iter().filter(|g| !g.group.is_empty()) {
         paths.push(format!("/apis/{}", group.group));
         paths.extend(group.versions.iter().map(|v| format!("/apis/{}/{v}", group.group)));
     }
@@ -169,19 +169,22 @@ fn subresource_entry(resource: &Resource, subresource: &SubresourceInfo) -> Valu
     entry
 }
 
-fn aggregated(catalog: &Catalog, legacy: bool) -> Value {
-    let groups = catalog.groups();
+fn aggregated(core: &Core, legacy: bool) -> Value {
+    let groups = core.aggregation.groups(&core.catalog);
     let items: Vec<Value> =
-        groups.iter().filter(|g| g.group.is_empty() == legacy).map(|g| group_discovery(catalog, g)).collect();
+        groups.iter().filter(|g| g.group.is_empty() == legacy).map(|g| group_discovery(core, g)).collect();
     json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items })
 }
 
-fn group_discovery(catalog: &Catalog, group: &GroupVersions) -> Value {
+fn group_discovery(core: &Core, group: &GroupVersions) -> Value {
     let versions: Vec<Value> = group
         .versions
         .iter()
         .map(|version| {
-            let resources = catalog.of_version(&group.group, version);
+            if let Some(delegated) = core.aggregation.find(&group.group, version) {
+                return Value::clone(&delegated.discovery);
+            }
+            let resources = core.catalog.of_version(&group.group, version);
             let resources: Vec<Value> = resources.iter().map(|r| resource_discovery(r)).collect();
             json!({ "version": version, "resources": resources, "freshness": "Current" })
         })

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
 use crate::{
+    aggregation::{Aggregation, Delegate},
     catalog::Catalog,
     conditional::{self, Keep},
     error::{Error, Result},
@@ -17,7 +18,7 @@ use crate::{
     openapi::{self, GroupVersionKind, Operations, Root, Shape},
     query::Query,
     respond,
-    server::Body,
+    server::{Body, Core},
 };
 
 /// Documents by path, each with the hash of the resources that it was made of.
@@ -37,14 +38,8 @@ impl OpenApi {
     ///
     /// # Errors
     /// If the client takes no JSON.
-    pub fn serve(
-        &self,
-        catalog: &Catalog,
-        path: &str,
-        headers: &HeaderMap,
-        query: &Query,
-    ) -> Result<Option<Response<Body>>> {
-        let Some(document) = self.document(catalog, path) else { return Ok(None) };
+    pub fn serve(&self, core: &Core, path: &str, headers: &HeaderMap, query: &Query) -> Result<Option<Response<Body>>> {
+        let Some(document) = self.document(core, path) else { return Ok(None) };
         if !takes_json(headers) {
             return Err(Error::not_acceptable("only application/json can be had here"));
         }
@@ -59,13 +54,16 @@ impl OpenApi {
         Ok(Some(conditional::answer(headers, "application/json", document.body, &document.etag, keep)))
     }
 
-    fn document(&self, catalog: &Catalog, path: &str) -> Option<Document> {
+    fn document(&self, core: &Core, path: &str) -> Option<Document> {
+        let catalog = &core.catalog;
         if path == "/openapi/v2" {
             return Some(self.cached("v2", hash(&catalog.all()), || v2(catalog)));
         }
         let rest = path.strip_prefix("/openapi/v3")?.trim_matches('/');
         if rest.is_empty() {
-            return Some(self.cached("v3", hash(&catalog.all()), || index(catalog)));
+            let others = core.aggregation.documents();
+            let hash = if others.is_empty() { hash(&catalog.all()) } else { digest(&(hash(&catalog.all()), &others)) };
+            return Some(self.cached("v3", hash, || index(catalog, &others)));
         }
         if let Some((group, version)) = group_version(rest) {
             let resources = catalog.of_version(group, version);
@@ -119,7 +117,17 @@ fn roots(catalog: &Catalog) -> Vec<String> {
     Root::FIXED.into_iter().map(Root::path).chain(groups).collect()
 }
 
-fn index(catalog: &Catalog) -> Value {
+/// Who has this document, if it is not this server.
+pub(crate) fn delegate(aggregation: &Aggregation, path: &str) -> Option<Arc<dyn Delegate>> {
+    let (group, version) = group_version(path.strip_prefix("/openapi/v3/")?.trim_matches('/'))?;
+    aggregation.find(group, version).map(|delegated| delegated.delegate)
+}
+
+fn digest(of: &impl std::fmt::Debug) -> String {
+    Sha512::digest(format!("{of:?}")).iter().map(|b| format!("{b:02X}")).collect()
+}
+
+fn index(catalog: &Catalog, others: &[(String, String, Option<String>)]) -> Value {
     let mut paths = Map::new();
     let mut add = |path: String, resources: &[Arc<Resource>]| {
         let at = format!("/openapi/v3/{path}?hash={}", hash(resources));
@@ -129,6 +137,16 @@ fn index(catalog: &Catalog) -> Value {
     for group in catalog.groups() {
         for version in &group.versions {
             add(openapi::document_path(&group.group, version), &catalog.of_version(&group.group, version));
+        }
+    }
+    for (group, version, tag) in others {
+        let path = openapi::document_path(group, version);
+        match tag {
+            Some(tag) => {
+                let at = format!("/openapi/v3/{path}?hash={tag}");
+                paths.insert(path, json!({ "serverRelativeURL": at }));
+            }
+            None => _ = paths.remove(&path),
         }
     }
     json!({ "paths": paths })

@@ -3,6 +3,7 @@
 //! Invariant: knows no kind. Kinds come in as descriptors (built-in table or CRDs), behaviour as `Strategy`.
 
 pub mod admission;
+pub mod aggregation;
 pub mod authn;
 pub mod authz;
 pub mod cache;

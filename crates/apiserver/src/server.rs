@@ -35,6 +35,8 @@ const MAX_DRAINED: usize = 32 * 1024 * 1024;
 /// What requests are answered from.
 pub struct Core {
     pub catalog: Catalog,
+    /// What others answer.
+    pub aggregation: crate::aggregation::Aggregation,
     pub registry: Registry,
     pub admission: AdmissionChain,
     pub authorizer: Arc<dyn Authorizer>,

@@ -12,7 +12,10 @@ use std::{
 use parking_lot::Mutex;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{
+        ResolvesClientCert,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     server::{
         ClientHello, ResolvesServerCert, WebPkiClientVerifier,
@@ -106,7 +109,8 @@ pub fn system_roots() -> RootCertStore {
 pub fn describe(error: &rustls::Error) -> String {
     use rustls::CertificateError as Bad;
     match error {
-        rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => {
+        // A signature is bad when an authority has the right name and another key.
+        rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
             "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned()
         }
         rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
@@ -292,17 +296,41 @@ impl Reloading {
     }
 }
 
+/// A client's certificate and key, which are read again when the files change.
+///
+/// # Errors
+/// The files can't be read.
+pub fn client_certificate(cert: &Path, key: &Path) -> Result<Arc<dyn ResolvesClientCert>, TlsError> {
+    Ok(Arc::new(Reloading::new(cert, key)?))
+}
+
 impl ResolvesServerCert for Reloading {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current())
+    }
+}
+
+impl ResolvesClientCert for Reloading {
+    fn resolve(&self, _authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.current())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl Reloading {
+    fn current(&self) -> Arc<CertifiedKey> {
         let mut current = self.current.lock();
         let stamp = modified(&self.cert);
         if stamp.is_some() && stamp != current.0 {
             match load_key(&self.cert, &self.key) {
                 Ok(key) => *current = (stamp, key),
-                Err(error) => tracing::warn!(%error, "new serving certificate is unusable: keeping the old one"),
+                Err(error) => tracing::warn!(%error, "new certificate is unusable: keeping the old one"),
             }
         }
-        Some(current.1.clone())
+        current.1.clone()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The cluster's keys: one CA, a certificate per component, the key pair that signs service-account tokens.
+//! The cluster's keys: a CA and a certificate per component, another CA for the word of the API server to aggregated ones, the key pair that
+//! signs service-account tokens.
 //!
 //! Files that exist are kept, so that a second `up` changes nothing.
 
@@ -83,10 +84,13 @@ fn leaves(cluster: &Cluster) -> Vec<Leaf> {
 pub(crate) fn create(cluster: &Cluster) -> Result<()> {
     let dir = cluster.pki_dir();
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-    let issuer = authority(&dir, &cluster.name)?;
+    let issuer = authority(&dir, "ca", &format!("keelson-{}-ca", cluster.name))?;
     for leaf in leaves(cluster) {
         issue(&dir, &leaf, &issuer)?;
     }
+    // Of its own: who has a certificate of this one may speak for every user.
+    let front = authority(&dir, "front-proxy-ca", &format!("keelson-{}-front-proxy-ca", cluster.name))?;
+    issue(&dir, &Leaf::client("front-proxy-client", "front-proxy-client", None), &front)?;
     if !dir.join("sa.key").exists() {
         let key = KeyPair::generate()?;
         write_private(&dir.join("sa.key"), &key.serialize_pem())?;
@@ -95,14 +99,15 @@ pub(crate) fn create(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-fn authority(dir: &Path, cluster: &str) -> Result<Issuer<'static, KeyPair>> {
-    let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+fn authority(dir: &Path, file: &str, common_name: &str) -> Result<Issuer<'static, KeyPair>> {
+    let (cert, key) = (dir.join(format!("{file}.crt")), dir.join(format!("{file}.key")));
     if cert.exists() && key.exists() {
         let pair = KeyPair::from_pem(&fs::read_to_string(&key)?)?;
-        return Issuer::from_ca_cert_pem(&fs::read_to_string(&cert)?, pair).context("read the cluster's CA");
+        return Issuer::from_ca_cert_pem(&fs::read_to_string(&cert)?, pair)
+            .with_context(|| format!("read {}", cert.display()));
     }
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, format!("keelson-{cluster}-ca"));
+    params.distinguished_name.push(DnType::CommonName, common_name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign];
     let pair = KeyPair::generate()?;

@@ -40,8 +40,12 @@ pub struct Config {
     /// How values are encrypted in it.
     pub encryption: Option<EncryptionOptions>,
     pub request_timeout: Duration,
-    /// `--enable-aggregator-routing`: webhooks of services are reached at an endpoint, not at the service's address.
+    /// `--enable-aggregator-routing`: services of webhooks and aggregated API servers are reached at an endpoint, not at their address.
     pub services_by_endpoints: bool,
+    /// Certificate and key that prove to aggregated API servers that requests come through this server.
+    pub proxy_client: Option<(PathBuf, PathBuf)>,
+    /// `--aggregator-reject-forwarding-redirect`.
+    pub rejects_redirects: bool,
     /// Whether priority and fairness share out the requests that run at once.
     pub fairness: bool,
     pub max_reading: usize,
@@ -107,6 +111,12 @@ impl Config {
             encryption: encryption(flags)?,
             request_timeout: flags.duration("request-timeout"),
             services_by_endpoints: flags.bool("enable-aggregator-routing"),
+            proxy_client: match (path("proxy-client-cert-file"), path("proxy-client-key-file")) {
+                (Some(cert), Some(key)) => Some((cert, key)),
+                (None, None) => None,
+                _ => bail!("--proxy-client-cert-file and --proxy-client-key-file go together"),
+            },
+            rejects_redirects: flags.bool("aggregator-reject-forwarding-redirect"),
             fairness: flags.bool("enable-priority-and-fairness"),
             max_reading: count(flags, "max-requests-inflight")?,
             max_mutating: count(flags, "max-mutating-requests-inflight")?,

@@ -3,10 +3,12 @@
 //! Invariant: the generic verbs live in `apiserver`; here are only tables, and what single kinds need.
 
 mod admission;
+mod aggregator;
 pub mod auth;
 mod behaviours;
 mod bootstrap;
 mod cell;
+mod conditions;
 pub mod config;
 pub mod connect;
 mod convert;
@@ -16,6 +18,7 @@ pub mod encryption;
 mod endpoints;
 mod fields;
 mod flowcontrol;
+mod https;
 pub mod ip_range;
 mod kinds;
 pub mod options;

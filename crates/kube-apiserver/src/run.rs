@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use apiserver::{
     admission::AdmissionChain,
+    aggregation::Aggregation,
     authz::Authorizer,
     cache::{FormPool, Hub},
     catalog::Catalog,
@@ -26,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admission,
+    admission, aggregator,
     auth::{self, Auth},
     behaviours, bootstrap,
     cell::CoreCell,
@@ -89,6 +90,7 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
     let admission = AdmissionChain::new(admission::plugins(config, &cell)?);
     let core = Arc::new(Core {
         catalog,
+        aggregation: Aggregation::default(),
         registry: Registry { store, hub, admission: admission.clone() },
         admission,
         authorizer: Arc::clone(&auth.authorizer),
@@ -114,6 +116,8 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
     let definitions = custom::Definer::new(cell.clone(), config.services_by_endpoints)?;
     let definitions = definitions.start().await.context("serving custom resources")?;
     tasks.spawn(definitions.run(shutdown.clone()));
+    let aggregator = aggregator::Aggregator::new(cell, config, &tasks).context("serving aggregated APIs")?;
+    tasks.spawn(aggregator.start().run(shutdown.clone()));
     tasks.spawn(bootstrap::keep_kubernetes_service(core, config.clone(), shutdown.clone()));
     let api = ApiServer { server, tasks };
     auth.start(api.loopback(), &shutdown, &api.tasks);

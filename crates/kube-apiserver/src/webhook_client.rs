@@ -1,32 +1,16 @@
 //! HTTPS to webhooks: where they are and whom to trust is in their `clientConfig`.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
-use component_base::tls;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy,
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::Value;
-use tokio::net::TcpStream;
 
-use crate::{cell::CoreCell, connect::dial_failure, service_address::Service};
+use crate::{cell::CoreCell, https, service_address::Service};
 
 /// More of an answer is not read.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
-/// How long a connection is kept for further questions.
-const IDLE: Duration = Duration::from_secs(90);
-
 /// Why a question has no answer.
 pub(crate) struct Unanswered {
     pub(crate) why: String,
@@ -36,7 +20,7 @@ pub(crate) struct Unanswered {
 
 /// The way to one webhook.
 pub(crate) struct Client {
-    http: legacy::Client<HttpsConnector<Dial>, Full<Bytes>>,
+    http: https::Client<Full<Bytes>>,
     url: String,
 }
 
@@ -65,20 +49,9 @@ impl Client {
         } else {
             return Err(format!("Unparsable URL: {url}"));
         };
-        let roots = roots(config["caBundle"].as_str().unwrap_or_default())?;
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        // Not HTTP/2: its one connection would send all questions to one of a service's backends.
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().wrap_connector(Dial(service));
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
+        let roots = https::roots(config["caBundle"].as_str().unwrap_or_default())?;
+        let tls = https::verifying(roots)?.with_no_client_auth();
+        let http = https::client(https::connector(service, tls));
         Ok(Client { http, url })
     }
 
@@ -96,7 +69,7 @@ impl Client {
             .body(Full::from(question.to_string()))
             .map_err(|e| failed(e.to_string()))?;
         let exchange = async {
-            let answer = self.http.request(request).await.map_err(|e| failed(describe(&e)))?;
+            let answer = self.http.request(request).await.map_err(|e| failed(https::describe(&e)))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
             Ok((status, body.map_err(|e| failed(e.to_string()))?.to_bytes()))
@@ -109,21 +82,6 @@ impl Client {
         let broken = |e| Unanswered { why: format!("couldn't get version/kind; json parse error: {e}"), code: 503 };
         serde_json::from_slice(&body).map_err(broken)
     }
-}
-
-/// Whom to trust: the bundle (base64 of PEM), or without one whom the system trusts.
-pub(crate) fn roots(bundle: &str) -> Result<rustls::RootCertStore, String> {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    if bundle.is_empty() {
-        return Ok(tls::system_roots());
-    }
-    let pem = STANDARD.decode(bundle).map_err(|e| format!("caBundle: {e}"))?;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
-    if roots.is_empty() {
-        return Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned());
-    }
-    Ok(roots)
 }
 
 /// An answer that is none, in the words of Go clients.
@@ -141,54 +99,6 @@ fn words(status: StatusCode, body: &[u8]) -> String {
             format!("an error on the server ({:?}) has prevented the request from succeeding", text.trim())
         }
         code => format!("the server responded with the status code {code} but did not return more information"),
-    }
-}
-
-/// What broke a connection: the innermost cause.
-pub(crate) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    loop {
-        if let Some(error) = cause.downcast_ref::<rustls::Error>() {
-            return tls::describe(error);
-        }
-        // An I/O error hides what it was made of from `source`.
-        let within = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let within = within.map(|e| e as &(dyn std::error::Error + 'static));
-        match within.or_else(|| cause.source()) {
-            Some(source) => cause = source,
-            None => return cause.to_string(),
-        }
-    }
-}
-
-/// Makes connections: to the service, or where the URL says.
-#[derive(Clone)]
-struct Dial(Option<Service>);
-
-impl tower::Service<Uri> for Dial {
-    type Response = TokioIo<TcpStream>;
-    type Error = std::io::Error;
-    type Future = Pin<Box<dyn Future<Output = std::io::Result<TokioIo<TcpStream>>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let place = match &self.0 {
-            Some(service) => service.place().map_err(std::io::Error::other),
-            None => {
-                let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-                Ok((host, uri.port_u16().unwrap_or(443)))
-            }
-        };
-        Box::pin(async move {
-            let (host, port) = place?;
-            let connected = TcpStream::connect((host.as_str(), port)).await;
-            let stream = connected.map_err(|e| dial_failure(&format!("{host}:{port}"), &e))?;
-            stream.set_nodelay(true)?;
-            Ok(TokioIo::new(stream))
-        })
     }
 }
 

@@ -136,6 +136,20 @@ pub(crate) async fn authentication_config(core: &Core, config: &Config) -> Resul
         let ca = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         data.insert("client-ca-file".to_owned(), ca.into());
     }
+    if let Some(proxy) = &config.auth.request_header {
+        let path = &proxy.client_ca_file;
+        let ca = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        data.insert("requestheader-client-ca-file".to_owned(), ca.into());
+        for (name, values) in [
+            ("allowed-names", &proxy.allowed_names),
+            ("username-headers", &proxy.username_headers),
+            ("uid-headers", &proxy.uid_headers),
+            ("group-headers", &proxy.group_headers),
+            ("extra-headers-prefix", &proxy.extra_header_prefixes),
+        ] {
+            data.insert(format!("requestheader-{name}"), json!(values).to_string().into());
+        }
+    }
     let map = json!({
         "metadata": { "name": "extension-apiserver-authentication", "namespace": "kube-system" }, "data": data,
     });

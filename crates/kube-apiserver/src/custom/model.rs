@@ -8,6 +8,7 @@ use api_semantics::table::CustomColumns;
 use api_types::{json, resources::ALL_VERBS};
 use apiserver::{
     cache::ResourceCache,
+    catalog::version_order,
     conversion::Conversion,
     error::{Error, Result},
     model::{
@@ -34,22 +35,8 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 
 fn versions(definition: &Value) -> Vec<&Value> {
     let mut all: Vec<&Value> = definition["spec"]["versions"].as_array().into_iter().flatten().collect();
-    all.sort_by_key(|v| priority(text(v, "name")));
+    all.sort_by_key(|v| version_order(text(v, "name")));
     all
-}
-
-/// Sorts versions as discovery prefers them: `v2`, `v1`, `v1beta1`, `v1alpha1`, then all others by name.
-fn priority(name: &str) -> (u8, i64, i64, String) {
-    let parsed = name.strip_prefix('v').and_then(|rest| {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let major: i64 = rest[..digits].parse().ok()?;
-        let (class, minor) = match &rest[digits..] {
-            "" => (0, "0"),
-            tail => tail.strip_prefix("beta").map(|n| (1, n)).or_else(|| tail.strip_prefix("alpha").map(|n| (2, n)))?,
-        };
-        Some((class, -major, -minor.parse::<i64>().ok()?, String::new()))
-    });
-    parsed.unwrap_or_else(|| (3, 0, 0, name.to_owned()))
 }
 
 /// All that follows from an accepted definition.
@@ -202,16 +189,4 @@ fn subresources(spec: &Value, format: &Format) -> Vec<SubresourceInfo> {
         out.push(info("status", &format.group, &format.version, &format.kind, Subresource::Part(Part::Status)));
     }
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_sort_as_discovery_prefers() {
-        let mut names = vec!["v1alpha1", "foo", "v1", "v10", "v1beta2", "v2", "v1beta10"];
-        names.sort_by_key(|n| priority(n));
-        assert_eq!(names, ["v10", "v2", "v1", "v1beta10", "v1beta2", "v1alpha1", "foo"]);
-    }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use crate::conditions;
+
 /// The status that `definition` should have beside the other definitions, at `now` (RFC 3339).
 pub(super) fn wanted(definition: &Value, others: &[Value], now: &str) -> Value {
     let mut status = definition["status"].clone();
@@ -14,15 +16,15 @@ pub(super) fn wanted(definition: &Value, others: &[Value], now: &str) -> Value {
     status["acceptedNames"] = accepted;
     match conflict {
         None => {
-            set_condition(&mut status, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now);
+            conditions::set(&mut status, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now);
             let message = "the initial names have been accepted";
-            set_condition(&mut status, "Established", "True", "InitialNamesAccepted", message, now);
+            conditions::set(&mut status, "Established", "True", "InitialNamesAccepted", message, now);
         }
         Some((reason, message)) => {
-            set_condition(&mut status, "NamesAccepted", "False", reason, &message, now);
+            conditions::set(&mut status, "NamesAccepted", "False", reason, &message, now);
             // What was served once stays so.
             if !is_true(&status, "Established") {
-                set_condition(&mut status, "Established", "False", "NotAccepted", "not all names are accepted", now);
+                conditions::set(&mut status, "Established", "False", "NotAccepted", "not all names are accepted", now);
             }
         }
     }
@@ -40,25 +42,9 @@ pub(super) fn is_true(status: &Value, name: &str) -> bool {
 pub(super) fn set_terminating(status: &mut Map<String, Value>, now: &str) {
     let mut changed = Value::Object(std::mem::take(status));
     let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
-    set_condition(&mut changed, "Terminating", "True", "InstanceDeletionPending", message, now);
+    conditions::set(&mut changed, "Terminating", "True", "InstanceDeletionPending", message, now);
     if let Value::Object(changed) = changed {
         *status = changed;
-    }
-}
-
-fn set_condition(status: &mut Value, name: &str, value: &str, reason: &str, message: &str, now: &str) {
-    if !status["conditions"].is_array() {
-        status["conditions"] = json!([]);
-    }
-    let Some(conditions) = status["conditions"].as_array_mut() else { return };
-    let made = json!({"type": name, "status": value, "lastTransitionTime": now, "reason": reason, "message": message});
-    match conditions.iter_mut().find(|c| c["type"] == name) {
-        Some(found) if found["status"] == value => {
-            found["reason"] = reason.into();
-            found["message"] = message.into();
-        }
-        Some(found) => *found = made,
-        None => conditions.push(made),
     }
 }
 

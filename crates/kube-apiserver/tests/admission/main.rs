@@ -1,5 +1,6 @@
-//! Admission through the server's front door, in memory: policies, plugins and webhooks.
+//! Whom the server asks, through its front door and mostly in memory: policies, plugins, webhooks, other API servers.
 
+mod aggregation;
 mod conversion;
 mod hooks;
 mod mutating;

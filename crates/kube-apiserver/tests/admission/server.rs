@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::user::UserInfo;
+use apiserver::{local::Local, user::UserInfo};
 use component_base::flags::Flags;
+use http_body_util::BodyExt;
 use kube::Client;
 use kube_apiserver::{config::Config, options, run};
 use serde_json::{Value, json};
@@ -73,6 +74,11 @@ impl Server {
         User(self.api.client_as(UserInfo::new(name, &["system:authenticated"])))
     }
 
+    /// The server for a port: who asks it has to authenticate.
+    pub(crate) fn local(&self) -> Local {
+        Local::new(Arc::clone(&self.api.server), None)
+    }
+
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.api.tasks.close();
@@ -107,6 +113,22 @@ impl User {
         })
     }
 
+    /// Code and text of an answer that may be no object.
+    pub(crate) async fn fetch(&self, path: &str, accept: &str) -> (u16, String) {
+        let request = http::Request::get(path).header("accept", accept).body(kube::client::Body::empty());
+        let answer = self.0.send(request.expect("request")).await.expect("an answer");
+        let code = answer.status().as_u16();
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        (code, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// The objects of an answer that goes on.
+    pub(crate) async fn lines(&self, path: &str) -> Lines {
+        let request = http::Request::get(path).body(kube::client::Body::empty()).expect("request");
+        let answer = self.0.send(request).await.expect("an answer");
+        Lines { body: answer.into_body(), text: Vec::new() }
+    }
+
     /// The text at a path.
     pub(crate) async fn text(&self, path: &str) -> String {
         let request = http::Request::get(path).body(Vec::new()).expect("request");
@@ -131,6 +153,28 @@ impl User {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), attempts).await.expect("the policy comes into force");
+    }
+}
+
+/// An answer that goes on, with an object in each line.
+pub(crate) struct Lines {
+    body: kube::client::Body,
+    text: Vec<u8>,
+}
+
+impl Lines {
+    pub(crate) async fn next(&mut self) -> Value {
+        let line = async {
+            loop {
+                if let Some(at) = self.text.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = self.text.drain(..=at).collect();
+                    return serde_json::from_slice(&line).expect("JSON");
+                }
+                let frame = self.body.frame().await.expect("more").expect("a frame");
+                self.text.extend_from_slice(frame.data_ref().expect("data"));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), line).await.expect("an object")
     }
 }
 
