@@ -4,12 +4,17 @@
 //! One task does all of it, one definition at a time; each look is at the definition as it is now. What fails is tried
 //! again after a moment.
 
+mod api_services;
 mod model;
 mod review;
 mod status;
 mod webhook;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use api_semantics::Part;
 use apiserver::{
@@ -77,6 +82,8 @@ pub(crate) struct Definer {
     /// The definitions to look at, and when.
     due: BTreeMap<String, Instant>,
     events: Option<Subscription>,
+    /// The group versions that have their APIServices.
+    announced: Option<BTreeSet<(String, String)>>,
 }
 
 impl Definer {
@@ -88,13 +95,14 @@ impl Definer {
             .find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
             .ok_or_else(Error::no_such_path)?;
         let (installed, due) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Definer { core, cell, to_endpoints, definitions, installed, due, events: None })
+        Ok(Definer { core, cell, to_endpoints, definitions, installed, due, events: None, announced: None })
     }
 
     /// Serves what is defined already.
     pub(crate) async fn start(mut self) -> Result<Definer> {
         self.subscribe()?;
         self.work().await;
+        self.announce().await?;
         Ok(self)
     }
 
@@ -162,6 +170,7 @@ impl Definer {
         let stored = self.definitions.stored()?;
         let Some(entry) = stored.cache.get(name).0 else {
             self.uninstall(name);
+            self.announce().await?;
             return Ok(true);
         };
         let definition = entry.value(stored.version)?;
@@ -175,6 +184,7 @@ impl Definer {
         // Served first: who sees that the definition is established can use it.
         if status::is_true(&status, "Established") {
             self.install(name, &accepted).await?;
+            self.announce().await?;
         }
         if status != definition["status"] {
             self.update(name, Part::Status, "status", move |object| object["status"] = status.clone()).await?;
@@ -219,6 +229,18 @@ impl Definer {
         let prefix = model::prefix(definition);
         let installed = Installed { source, prefix, resources: served.resources, storage: served.storage };
         self.installed.insert(name.to_owned(), installed);
+        Ok(())
+    }
+
+    /// Keeps an APIService for each group version that is served; what it could not write is written the next time.
+    async fn announce(&mut self) -> Result<()> {
+        let resources = self.installed.values().flat_map(|installed| &installed.resources);
+        let wanted: BTreeSet<(String, String)> = resources.map(|r| (r.group.clone(), r.version.clone())).collect();
+        if self.announced.as_ref() != Some(&wanted) {
+            self.announced = None;
+            api_services::keep(&self.core, &wanted).await?;
+            self.announced = Some(wanted);
+        }
         Ok(())
     }
 

@@ -144,7 +144,7 @@ async fn until(server: &Server, name: &str, reason: &str) -> String {
     let wait = async {
         loop {
             let object =
-                server.request("GET", &format!("{API_SERVICES}/{name}"), &Value::Null).await.expect("is there");
+                server.request("GET", &format!("{API_SERVICES}/{name}"), &Value::Null).await.unwrap_or_default();
             let condition = &object["status"]["conditions"][0];
             if condition["type"] == "Available" && condition["reason"] == reason {
                 return condition["message"].as_str().unwrap_or_default().to_owned();
@@ -444,6 +444,23 @@ async fn conditions_say_what_is_missing_and_who_is_local() {
     for name in ["v1.apps", "v1."] {
         assert_eq!(until(&front, name, "Local").await, "Local APIServices are always available");
     }
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let definition = json!({"metadata": {"name": "things.mine.example.com"}, "spec": {
+        "group": "mine.example.com", "scope": "Cluster",
+        "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
+    }});
+    front.create(definitions, definition).await;
+    until(&front, "v1.mine.example.com", "Local").await;
+    let path = format!("{definitions}/things.mine.example.com");
+    front.request("DELETE", &path, &Value::Null).await.expect("is deleted");
+    let gone = async {
+        let path = format!("{API_SERVICES}/v1.mine.example.com");
+        while front.request("GET", &path, &Value::Null).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("goes with its definition");
     let service = json!({"metadata": {"name": "sample-api"}, "spec": {"ports": [{"name": "https", "port": 443}]}});
     front.create(SERVICES, service).await;
     let name = "v1.gone.example.com";

@@ -75,7 +75,16 @@ impl Deleter {
             }
         };
         if !served.stale.is_empty() {
-            remains.discovery_error = Some(format!("no answer from {}", served.stale.join(", ")));
+            let failed: Vec<String> = served
+                .stale
+                .iter()
+                .map(|version| format!("{version}: stale GroupVersion discovery: {version}"))
+                .collect();
+            remains.discovery_error = Some(format!(
+                "{} failing: unable to retrieve the complete list of server APIs: {}",
+                failed.len(),
+                failed.join(", ")
+            ));
         }
         let (pods_first, rest) = plan::deletable(&served);
         for resource in pods_first {
