@@ -7,6 +7,7 @@ mod devices;
 mod life;
 mod nodes;
 mod protection;
+mod services;
 mod stateful;
 
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! Reads the stores, plans, writes.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use api_types::k8s_openapi::api::{
-    core::v1::{Node, Pod, Service},
+    core::v1::{Node, Pod, Service, ServiceSpec},
     discovery::v1::EndpointSlice,
 };
 use component_helpers::labels;
@@ -12,10 +12,13 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, PostParams},
 };
+use parking_lot::Mutex;
 
 use super::{
-    BY_SERVICE, members,
-    plan::{self, Plan},
+    BY_SERVICE,
+    hints::{self, Mode, Zones},
+    members,
+    plan::{self, Plan, Surroundings},
 };
 use crate::pods;
 
@@ -28,6 +31,8 @@ pub(super) struct Slices {
     pub(super) slices: Store<EndpointSlice>,
     pub(super) expectations: Expectations,
     pub(super) max_per_slice: usize,
+    /// Services whose endpoints are shared out among zones.
+    pub(super) shared_out: Mutex<BTreeSet<ObjectKey>>,
 }
 
 impl Slices {
@@ -35,6 +40,7 @@ impl Slices {
         let Some(service) = self.services.get(&key) else {
             // The garbage collector removes the slices with their owner.
             self.expectations.remove(&key);
+            self.shared_out.lock().remove(&key);
             return Ok(Action::Done);
         };
         let Some(spec) = service.spec.as_ref().filter(|spec| members::has_members(spec)) else {
@@ -44,11 +50,7 @@ impl Slices {
             // What is expected to come brings the key again.
             return Ok(Action::Done);
         }
-        let slices = self.slices.by_index(BY_SERVICE, &key.to_string());
-        let mut members = self.pods.list_in(&key.namespace);
-        members.retain(|pod| labels::map_selects(spec.selector.as_ref(), Some(pod.labels())));
-        let node = |name: &str| self.nodes.get(&ObjectKey::cluster(name));
-        let plan = plan::plan(&service, &members, node, &slices, self.max_per_slice);
+        let plan = self.plan(&key, &service, spec);
         if plan.is_empty() {
             return Ok(Action::Done);
         }
@@ -62,6 +64,36 @@ impl Slices {
                     self.recorder.warning(service.as_ref(), "FailedToUpdateEndpointSlices", message);
                 }
                 Err(BoxError::from(error))
+            }
+        }
+    }
+
+    fn plan(&self, key: &ObjectKey, service: &Service, spec: &ServiceSpec) -> Plan {
+        let slices = self.slices.by_index(BY_SERVICE, &key.to_string());
+        let mut members = self.pods.list_in(&key.namespace);
+        members.retain(|pod| labels::map_selects(spec.selector.as_ref(), Some(pod.labels())));
+        let is_auto = hints::mode(service) == Mode::Auto;
+        let around = Surroundings {
+            node: &|name| self.nodes.get(&ObjectKey::cluster(name)),
+            zones: is_auto.then(|| Zones::of(&self.nodes.list())).flatten(),
+            shared_out: self.shared_out.lock().contains(key),
+            max: self.max_per_slice,
+        };
+        let mut plan = plan::plan(service, &members, &around, &slices);
+        self.tell(key, service, &mut plan);
+        plan
+    }
+
+    /// Remembers whether the endpoints are shared out among zones, and tells what changed about that.
+    fn tell(&self, key: &ObjectKey, service: &Service, plan: &mut Plan) {
+        match plan.shared_out {
+            true => self.shared_out.lock().insert(key.clone()),
+            false => self.shared_out.lock().remove(key),
+        };
+        for (warning, reason, message) in plan.notes.drain(..) {
+            match warning {
+                true => self.recorder.warning(service, reason, message),
+                false => self.recorder.normal(service, reason, message),
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Keeps EndpointSlices for Services with a selector.
 
 mod apply;
+mod hints;
+#[cfg(test)]
+mod hints_tests;
 pub(super) mod members;
 mod plan;
 #[cfg(test)]
@@ -42,6 +45,11 @@ pub(crate) fn start(context: &Context) -> Result<(), BoxError> {
         if event.old().is_some_and(|old| zone(old) != zone(event.object())) && !event.is_deleted() {
             all.keys().into_iter().for_each(|key| on_node.add(key));
         }
+        let (old, new) = (event.old().filter(|_| !event.is_deleted()), event.object());
+        if old.is_none_or(|old| hints::contribution(old) != hints::contribution(new)) {
+            let services = all.list().into_iter().filter(|service| hints::mode(service) == hints::Mode::Auto);
+            services.for_each(|service| on_node.add(ObjectKey::of(service.as_ref())));
+        }
     });
     let controller = Arc::new(apply::Slices {
         client: context.client.clone(),
@@ -51,6 +59,7 @@ pub(crate) fn start(context: &Context) -> Result<(), BoxError> {
         nodes: nodes.store().clone(),
         slices: slices.store().clone(),
         expectations,
+        shared_out: Default::default(),
         max_per_slice: context.shared.config.max_endpoints_per_slice,
     });
     context.run(&queue, move |key| controller.clone().reconcile(key));

@@ -21,6 +21,7 @@ use kube::ResourceExt;
 
 use super::{
     MANAGED_BY, MANAGER, SERVICE_NAME,
+    hints::{self, Hinted, Mode, Zones},
     members::{self, Port},
 };
 
@@ -33,6 +34,10 @@ pub(super) struct Plan {
     pub(super) create: Vec<EndpointSlice>,
     pub(super) update: Vec<EndpointSlice>,
     pub(super) delete: Vec<Arc<EndpointSlice>>,
+    /// Changes of the hints to be told: whether a warning, the reason and the message.
+    pub(super) notes: Vec<(bool, &'static str, String)>,
+    /// Whether the endpoints are shared out among zones.
+    pub(super) shared_out: bool,
 }
 
 impl Plan {
@@ -44,24 +49,39 @@ impl Plan {
 /// Endpoints by pod uid.
 type Group = BTreeMap<String, Endpoint>;
 
+/// What is known of the cluster around a service.
+pub(super) struct Surroundings<'a> {
+    /// Nodes by name.
+    pub(super) node: &'a dyn Fn(&str) -> Option<Arc<Node>>,
+    /// The zones' shares; none where they are unknown.
+    pub(super) zones: Option<Zones>,
+    /// Whether the endpoints were shared out among zones before.
+    pub(super) shared_out: bool,
+    /// Endpoints per slice.
+    pub(super) max: usize,
+}
+
 /// Compares the pods behind a service with its slices.
 pub(super) fn plan(
     service: &Service,
     pods: &[Arc<Pod>],
-    node: impl Fn(&str) -> Option<Arc<Node>>,
+    around: &Surroundings<'_>,
     slices: &[Arc<EndpointSlice>],
-    max: usize,
 ) -> Plan {
     let default = ServiceSpec::default();
     let spec = service.spec.as_ref().unwrap_or(&default);
     let families = members::families(spec);
-    let mut plan = Plan::default();
+    let mode = hints::mode(service);
+    let mut plan = Plan { shared_out: around.shared_out, ..Plan::default() };
     let outdated = |slice: &EndpointSlice| !families.contains(&slice.address_type);
     plan.delete.extend(slices.iter().filter(|slice| outdated(slice)).cloned());
     for family in &families {
         let own: Vec<_> = slices.iter().filter(|slice| slice.address_type == *family).cloned().collect();
-        let groups = groups(service, spec, pods, &node, family);
-        Packer { service, spec, family, max }.pack(groups, own, &mut plan);
+        let groups = groups(service, spec, pods, around.node, family);
+        let packer = Packer { service, spec, family, max: around.max };
+        let mut packed = packer.pack(groups, own, &mut plan);
+        packer.hint(mode, around.zones.as_ref(), &mut packed, &mut plan);
+        packed.into_iter().for_each(|slice| packer.write(slice, &mut plan));
     }
     plan
 }
@@ -70,7 +90,7 @@ fn groups(
     service: &Service,
     spec: &ServiceSpec,
     pods: &[Arc<Pod>],
-    node: &impl Fn(&str) -> Option<Arc<Node>>,
+    node: &dyn Fn(&str) -> Option<Arc<Node>>,
     family: &str,
 ) -> BTreeMap<Vec<Port>, Group> {
     let mut groups = BTreeMap::<_, Group>::new();
@@ -113,6 +133,27 @@ fn endpoint(
     }
 }
 
+/// A slice as it is to be.
+struct Packed {
+    /// As it is, where it exists.
+    old: Option<Arc<EndpointSlice>>,
+    ports: Vec<Port>,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Packed {
+    /// Whether its endpoints are what they were, apart from hints; then it has their hints.
+    fn adopt_hints(&mut self) -> bool {
+        let Some(had) = self.old.as_ref().and_then(|old| old.endpoints.as_ref()) else { return false };
+        let same = |(had, wanted): (&Endpoint, &Endpoint)| Endpoint { hints: None, ..had.clone() } == *wanted;
+        let kept = had.len() == self.endpoints.len() && had.iter().zip(&self.endpoints).all(same);
+        if kept {
+            self.endpoints.clone_from(had);
+        }
+        kept
+    }
+}
+
 struct Packer<'a> {
     service: &'a Service,
     spec: &'a ServiceSpec,
@@ -121,7 +162,12 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    fn pack(&self, mut groups: BTreeMap<Vec<Port>, Group>, slices: Vec<Arc<EndpointSlice>>, plan: &mut Plan) {
+    fn pack(
+        &self,
+        mut groups: BTreeMap<Vec<Port>, Group>,
+        slices: Vec<Arc<EndpointSlice>>,
+        plan: &mut Plan,
+    ) -> Vec<Packed> {
         let mut by_ports = BTreeMap::<Vec<Port>, Vec<Arc<EndpointSlice>>>::new();
         for slice in slices {
             by_ports.entry(ports_of(&slice)).or_default().push(slice);
@@ -129,26 +175,33 @@ impl Packer<'_> {
         if groups.is_empty() {
             return self.placeholder(by_ports.into_values().flatten().collect(), plan);
         }
+        let mut packed = Vec::new();
         for (ports, slices) in by_ports {
             let wanted = groups.remove(&ports).unwrap_or_default();
-            self.pack_group(&ports, wanted, slices, plan);
+            self.pack_group(&ports, wanted, slices, plan, &mut packed);
         }
         for (ports, wanted) in groups {
-            self.pack_group(&ports, wanted, Vec::new(), plan);
+            self.pack_group(&ports, wanted, Vec::new(), plan, &mut packed);
         }
+        packed
     }
 
     /// A service without endpoints has one empty slice: readers then know that there are none.
-    fn placeholder(&self, slices: Vec<Arc<EndpointSlice>>, plan: &mut Plan) {
+    fn placeholder(&self, slices: Vec<Arc<EndpointSlice>>, plan: &mut Plan) -> Vec<Packed> {
         let mut slices = slices.into_iter();
-        match slices.next() {
-            Some(first) => self.update(&first, Vec::new(), plan),
-            None => plan.create.push(self.slice(&[], Vec::new())),
-        }
+        let old = slices.next();
         plan.delete.extend(slices);
+        vec![Packed { old, ports: Vec::new(), endpoints: Vec::new() }]
     }
 
-    fn pack_group(&self, ports: &[Port], mut wanted: Group, slices: Vec<Arc<EndpointSlice>>, plan: &mut Plan) {
+    fn pack_group(
+        &self,
+        ports: &[Port],
+        mut wanted: Group,
+        slices: Vec<Arc<EndpointSlice>>,
+        plan: &mut Plan,
+        packed: &mut Vec<Packed>,
+    ) {
         let mut kept: Vec<(Arc<EndpointSlice>, Vec<Endpoint>)> = Vec::new();
         for slice in slices {
             let mut endpoints = Vec::new();
@@ -168,11 +221,51 @@ impl Packer<'_> {
             endpoints.extend(rest.by_ref().take(room));
         }
         for (slice, endpoints) in kept {
-            if endpoints.is_empty() { plan.delete.push(slice) } else { self.update(&slice, endpoints, plan) }
+            match endpoints.is_empty() {
+                true => plan.delete.push(slice),
+                false => packed.push(Packed { old: Some(slice), ports: ports.to_vec(), endpoints }),
+            }
         }
         let rest: Vec<_> = rest.collect();
-        for chunk in rest.chunks(self.max) {
-            plan.create.push(self.slice(ports, chunk.to_vec()));
+        let new = |chunk: &[Endpoint]| Packed { old: None, ports: ports.to_vec(), endpoints: chunk.to_vec() };
+        packed.extend(rest.chunks(self.max).map(new));
+    }
+
+    fn hint(&self, mode: Mode, zones: Option<&Zones>, packed: &mut [Packed], plan: &mut Plan) {
+        let notes = &mut plan.notes;
+        let mut tell = |warning: bool, reason: &'static str, message: &str| {
+            notes.push((warning, reason, format!("{message}, addressType: {}", self.family)));
+        };
+        if let Mode::Close { nodes } = mode {
+            let endpoints = packed.iter_mut().flat_map(|slice| slice.endpoints.iter_mut());
+            endpoints.for_each(|endpoint| endpoint.hints = hints::close(endpoint, nodes));
+        }
+        if mode != Mode::Auto {
+            if std::mem::take(&mut plan.shared_out) {
+                tell(true, "TopologyAwareHintsDisabled", "Topology Aware Hints has been disabled");
+            }
+            return;
+        }
+        let mut slices: Vec<_> = packed
+            .iter_mut()
+            .map(|slice| {
+                let kept = slice.adopt_hints();
+                Hinted { endpoints: &mut slice.endpoints, kept }
+            })
+            .collect();
+        let result = hints::allocate(&mut slices, zones);
+        let before = std::mem::replace(&mut plan.shared_out, result.is_ok());
+        match &result {
+            Ok(()) if before => {}
+            Ok(()) => tell(false, "TopologyAwareHintsEnabled", "Topology Aware Hints has been enabled"),
+            Err(why) => tell(true, "TopologyAwareHintsDisabled", why),
+        }
+    }
+
+    fn write(&self, packed: Packed, plan: &mut Plan) {
+        match packed.old {
+            Some(slice) => self.update(&slice, packed.endpoints, plan),
+            None => plan.create.push(self.slice(&packed.ports, packed.endpoints)),
         }
     }
 

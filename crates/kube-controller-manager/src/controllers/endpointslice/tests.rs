@@ -8,7 +8,7 @@ use api_types::k8s_openapi::api::{
 };
 use serde_json::json;
 
-use super::plan::{self, Plan};
+use super::plan::{self, Plan, Surroundings};
 
 fn service(spec: serde_json::Value) -> Service {
     let mut service = json!({
@@ -41,6 +41,11 @@ fn node(_: &str) -> Option<Arc<Node>> {
     ))
 }
 
+fn planned(service: &Service, pods: &[Arc<Pod>], slices: &[Arc<EndpointSlice>], max: usize) -> Plan {
+    let around = Surroundings { node: &node, zones: None, shared_out: false, max };
+    plan::plan(service, pods, &around, slices)
+}
+
 fn named(slices: Vec<EndpointSlice>) -> Vec<Arc<EndpointSlice>> {
     let name = |(i, mut slice): (usize, EndpointSlice)| {
         slice.metadata.name = Some(format!("web-{i}"));
@@ -57,7 +62,7 @@ fn sizes(plan: &Plan) -> (Vec<usize>, Vec<usize>, usize) {
 #[test]
 fn one_slice_with_everything_in_it() {
     let pods = [pod(1, true, json!({})), pod(2, false, json!({}))];
-    let plan = plan::plan(&service(json!({})), &pods, node, &[], 100);
+    let plan = planned(&service(json!({})), &pods, &[], 100);
     let slice = serde_json::to_value(&plan.create[0]).unwrap();
     assert_eq!(
         slice["metadata"]["labels"],
@@ -72,7 +77,7 @@ fn one_slice_with_everything_in_it() {
         "targetRef": {"kind": "Pod", "namespace": "ns", "name": "p1", "uid": "u001"}})
     );
     assert_eq!(slice["endpoints"][1]["conditions"], json!({"ready": false, "serving": false, "terminating": false}));
-    assert!(plan::plan(&service(json!({})), &pods, node, &named(plan.create), 100).is_empty());
+    assert!(planned(&service(json!({})), &pods, &named(plan.create), 100).is_empty());
 }
 
 #[test]
@@ -88,12 +93,11 @@ fn readiness_of_special_pods() {
         ..leaving.as_ref().clone()
     });
     let finished = pod(2, false, json!({"/status/phase": "Succeeded"}));
-    let plan =
-        plan::plan(&service(json!({"publishNotReadyAddresses": false})), &[leaving.clone(), finished], node, &[], 100);
+    let plan = planned(&service(json!({"publishNotReadyAddresses": false})), &[leaving.clone(), finished], &[], 100);
     assert_eq!(sizes(&plan).0, [1]);
     let conditions = plan.create[0].endpoints.as_ref().unwrap()[0].conditions.clone().unwrap();
     assert_eq!((conditions.ready, conditions.serving, conditions.terminating), (Some(false), Some(true), Some(true)));
-    let plan = plan::plan(&service(json!({"publishNotReadyAddresses": true})), &[leaving], node, &[], 100);
+    let plan = planned(&service(json!({"publishNotReadyAddresses": true})), &[leaving], &[], 100);
     assert_eq!(plan.create[0].endpoints.as_ref().unwrap()[0].conditions.as_ref().unwrap().ready, Some(true));
 }
 
@@ -101,43 +105,39 @@ fn readiness_of_special_pods() {
 fn slices_fill_and_empty() {
     let service = service(json!({}));
     let pods: Vec<_> = (1..=5).map(|n| pod(n, true, json!({}))).collect();
-    let plan = plan::plan(&service, &pods, node, &[], 2);
+    let plan = planned(&service, &pods, &[], 2);
     assert_eq!(sizes(&plan), (vec![2, 2, 1], vec![], 0));
     let slices = named(plan.create);
     // One more goes into the slice with room; the others stay.
     let six: Vec<_> = (1..=6).map(|n| pod(n, true, json!({}))).collect();
-    assert_eq!(sizes(&plan::plan(&service, &six, node, &slices, 2)), (vec![], vec![2], 0));
+    assert_eq!(sizes(&planned(&service, &six, &slices, 2)), (vec![], vec![2], 0));
     // The first slice loses both.
-    assert_eq!(sizes(&plan::plan(&service, &pods[2..], node, &slices, 2)), (vec![], vec![], 1));
+    assert_eq!(sizes(&planned(&service, &pods[2..], &slices, 2)), (vec![], vec![], 1));
     // None left: one empty slice stays.
-    assert_eq!(sizes(&plan::plan(&service, &[], node, &slices, 2)), (vec![], vec![0], 2));
-    let empty = plan::plan(&service, &[], node, &[], 2);
+    assert_eq!(sizes(&planned(&service, &[], &slices, 2)), (vec![], vec![0], 2));
+    let empty = planned(&service, &[], &[], 2);
     assert_eq!(sizes(&empty), (vec![0], vec![], 0));
-    assert!(plan::plan(&service, &[], node, &named(empty.create), 2).is_empty());
+    assert!(planned(&service, &[], &named(empty.create), 2).is_empty());
 }
 
 #[test]
 fn pods_with_other_ports_get_their_own_slice_and_families_are_apart() {
     let other = pod(2, true, json!({"/spec/containers/0/ports/0/containerPort": 9090}));
-    let plan = plan::plan(&service(json!({})), &[pod(1, true, json!({})), other], node, &[], 100);
+    let plan = planned(&service(json!({})), &[pod(1, true, json!({})), other], &[], 100);
     assert_eq!(sizes(&plan).0, [1, 1]);
     let dual = service(json!({"ipFamilies": ["IPv4", "IPv6"]}));
-    let plan = plan::plan(&dual, &[pod(1, true, json!({}))], node, &[], 100);
+    let plan = planned(&dual, &[pod(1, true, json!({}))], &[], 100);
     let types: Vec<_> =
         plan.create.iter().map(|s| (s.address_type.as_str(), s.endpoints.as_ref().unwrap().len())).collect();
     assert_eq!(types, [("IPv4", 1), ("IPv6", 0)]);
     // A family that the service lost goes.
     let slices = named(plan.create);
-    assert_eq!(
-        sizes(&plan::plan(&service(json!({})), &[pod(1, true, json!({}))], node, &slices, 100)),
-        (vec![], vec![], 1)
-    );
+    assert_eq!(sizes(&planned(&service(json!({})), &[pod(1, true, json!({}))], &slices, 100)), (vec![], vec![], 1));
 }
 
 #[test]
 fn headless_services_are_labelled() {
-    let plan =
-        plan::plan(&service(json!({"clusterIP": "None", "ports": null})), &[pod(1, true, json!({}))], node, &[], 100);
+    let plan = planned(&service(json!({"clusterIP": "None", "ports": null})), &[pod(1, true, json!({}))], &[], 100);
     assert!(plan.create[0].metadata.labels.as_ref().unwrap().contains_key("service.kubernetes.io/headless"));
     assert_eq!(plan.create[0].ports, None);
 }
