@@ -18,6 +18,25 @@ pub struct PeerAddress(pub std::net::SocketAddr);
 #[derive(Clone, Debug)]
 pub struct TrustedIdentity(pub UserInfo);
 
+/// Whether requests without credentials are served, as `system:anonymous`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Anonymous {
+    Never,
+    Always,
+    /// Of these paths alone.
+    Paths(Vec<String>),
+}
+
+impl Anonymous {
+    pub fn may_ask(&self, path: &str) -> bool {
+        match self {
+            Anonymous::Never => false,
+            Anonymous::Always => true,
+            Anonymous::Paths(paths) => paths.iter().any(|allowed| allowed == path),
+        }
+    }
+}
+
 /// Credentials were there, and are wrong: answers 401. The text goes to the log, not to the client.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -36,19 +36,25 @@ pub enum Verdict {
 pub struct Decision {
     pub verdict: Verdict,
     pub reason: String,
+    /// What went wrong on the way. Who is not allowed then gets a 500.
+    pub error: Option<String>,
 }
 
 impl Decision {
     pub fn allow(reason: impl Into<String>) -> Self {
-        Decision { verdict: Verdict::Allow, reason: reason.into() }
+        Decision::new(Verdict::Allow, reason)
     }
 
     pub fn deny(reason: impl Into<String>) -> Self {
-        Decision { verdict: Verdict::Deny, reason: reason.into() }
+        Decision::new(Verdict::Deny, reason)
     }
 
     pub fn no_opinion(reason: impl Into<String>) -> Self {
-        Decision { verdict: Verdict::NoOpinion, reason: reason.into() }
+        Decision::new(Verdict::NoOpinion, reason)
+    }
+
+    fn new(verdict: Verdict, reason: impl Into<String>) -> Self {
+        Decision { verdict, reason: reason.into(), error: None }
     }
 }
 

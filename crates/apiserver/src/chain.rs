@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    authn::{Authenticator, TrustedIdentity},
-    authz::{Attributes, Authorizer, Verdict},
+    authn::{Anonymous, Authenticator, TrustedIdentity},
+    authz::{Attributes, Authorizer, Decision, Verdict},
     discovery, documents,
     error::{Error, Result},
     fairness::{Admission, Fairness},
@@ -97,8 +97,7 @@ pub struct Server {
     pub core: Arc<Core>,
     pub authenticator: Arc<dyn Authenticator>,
     pub impersonator: Arc<dyn Impersonator>,
-    /// Whether requests without credentials are served as `system:anonymous`.
-    pub anonymous: bool,
+    pub anonymous: Anonymous,
     /// The deadline of requests that are not long-running.
     pub request_timeout: Duration,
     /// `host:port` that legacy discovery names.
@@ -188,7 +187,9 @@ impl Server {
         }
         match self.authenticator.authenticate(parts).await {
             Ok(Some(user)) => Ok(with_authenticated(user)),
-            Ok(None) if self.anonymous => Ok(UserInfo::new(ANONYMOUS, &[ALL_UNAUTHENTICATED])),
+            Ok(None) if self.anonymous.may_ask(parts.uri.path()) => {
+                Ok(UserInfo::new(ANONYMOUS, &[ALL_UNAUTHENTICATED]))
+            }
             Ok(None) => Err(Error::unauthorized()),
             Err(error) => {
                 tracing::info!(%error, "authentication failed");
@@ -242,7 +243,13 @@ impl Server {
             field_selector: query.text("fieldSelector").to_owned(),
         };
         let decision = self.core.authorizer.authorize(&attributes).await;
-        if decision.verdict == Verdict::Allow { Ok(()) } else { Err(forbidden(&attributes, &decision.reason)) }
+        match decision {
+            Decision { verdict: Verdict::Allow, .. } => Ok(()),
+            Decision { error: Some(why), .. } => {
+                Err(Error::internal(format!("Internal Server Error: {:?}: {why}", attributes.path)))
+            }
+            Decision { reason, .. } => Err(forbidden(&attributes, &reason)),
+        }
     }
 
     async fn route(

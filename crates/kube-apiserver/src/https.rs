@@ -62,12 +62,19 @@ pub(crate) fn trusting() -> Result<ConfigBuilder<ClientConfig, WantsClientCert>,
 /// Whom to trust: the bundle (base64 of PEM), or without one whom the system trusts.
 pub(crate) fn roots(bundle: &str) -> Result<rustls::RootCertStore, String> {
     use base64::{Engine, engine::general_purpose::STANDARD};
-    if bundle.is_empty() {
+    trusted(&STANDARD.decode(bundle).map_err(|e| format!("caBundle: {e}"))?)
+}
+
+/// Whom to trust: the certificates (PEM), or without any whom the system trusts.
+///
+/// # Errors
+/// The text has no certificate.
+pub(crate) fn trusted(pem: &[u8]) -> Result<rustls::RootCertStore, String> {
+    if pem.is_empty() {
         return Ok(tls::system_roots());
     }
-    let pem = STANDARD.decode(bundle).map_err(|e| format!("caBundle: {e}"))?;
     let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).flatten());
     if roots.is_empty() {
         return Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned());
     }

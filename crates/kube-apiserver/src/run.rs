@@ -64,7 +64,7 @@ impl ApiServer {
 /// Builds the server over `store`, fills its caches and starts its background tasks.
 pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: CancellationToken) -> Result<ApiServer> {
     let tasks = TaskTracker::new();
-    let auth = Arc::new(Auth::new(config.auth.clone())?);
+    let auth = Arc::new(Auth::new(config.auth.clone()).await?);
     let (store, keyring) = match &config.encryption {
         Some(options) => {
             let (store, keyring) = encryption::guard(store, options, &tasks, &shutdown).await?;
@@ -104,7 +104,7 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
         core: Arc::clone(&core),
         authenticator: Arc::clone(&auth.authenticator),
         impersonator: Arc::new(Impersonation),
-        anonymous: config.auth.anonymous,
+        anonymous: config.auth.anonymous.clone(),
         request_timeout: config.request_timeout,
         advertised: config.advertised(),
         documents: documents::all(Arc::clone(&auth)),

@@ -7,10 +7,12 @@
 mod authenticate;
 mod authorize;
 mod config;
+mod files;
 pub(crate) mod follow;
 mod impersonation;
 mod loopback;
 mod policy;
+mod remote;
 mod reviews;
 mod service_account;
 
@@ -28,19 +30,24 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use authenticate::RequestHeaderConfig;
-pub use config::{AuthConfig, Mode};
+pub use config::{Anonymous, AuthConfig, Mode};
 pub use impersonation::impersonate;
 pub use reviews::Reviews;
 pub use service_account::{IssuerConfig, TokenRequests};
 
 use authenticate::{
     AudienceAgnostic, BootstrapTokens, CertificateVerifier, ClientCertificates, RequestHeaders, TokenAuthenticator,
-    TokenFile, Tokens,
+    TokenFile, TokenWebhook, Tokens,
+    oidc::{Oidc, Provider},
 };
-use authorize::{Always, AlwaysAllowPaths, Graph, Masters, NodeAuthorizer, Rbac, RbacAuthorizer};
+use authorize::{
+    Abac, Always, AlwaysAllowPaths, Graph, Masters, NodeAuthorizer, Rbac, RbacAuthorizer, WebhookAuthorizer,
+};
+use files::JwtConfig;
 use follow::{Change, follow};
 use loopback::Loopback;
 use policy::Policy;
+use remote::Remote;
 use service_account::{Discovery, ServiceAccountTokens, SigningKey, VerificationKeys};
 
 /// Load balancers ask these before anybody has a permission.
@@ -69,13 +76,13 @@ pub struct Auth {
 
 impl Auth {
     /// Reads all files that the configuration names.
-    pub fn new(config: AuthConfig) -> anyhow::Result<Self> {
+    pub async fn new(config: AuthConfig) -> anyhow::Result<Self> {
         let objects = Loopback::default();
         let keys = Arc::new(VerificationKeys::open(&config.service_account_key_files)?);
         let signing = config.service_account_signing_key_file.as_deref().map(SigningKey::open).transpose()?;
-        let tokens = Arc::new(tokens(&config, keys.clone(), &objects)?);
+        let tokens = Arc::new(tokens(&config, keys.clone(), &objects).await?);
         let (rbac, graph) = (Arc::<Rbac>::default(), Arc::<Graph>::default());
-        let authorizer = authorizer(&config.modes, &rbac, &graph);
+        let authorizer = authorizer(&config.modes, &rbac, &graph).await?;
         Ok(Self {
             authenticator: authenticator(&config, tokens.clone())?,
             reviews: Reviews { tokens, authorizer: authorizer.clone() },
@@ -136,7 +143,7 @@ impl Auth {
     }
 }
 
-fn tokens(config: &AuthConfig, keys: Arc<VerificationKeys>, objects: &Loopback) -> anyhow::Result<Tokens> {
+async fn tokens(config: &AuthConfig, keys: Arc<VerificationKeys>, objects: &Loopback) -> anyhow::Result<Tokens> {
     let mut kinds: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
     if let Some(path) = &config.token_auth_file {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
@@ -148,7 +155,26 @@ fn tokens(config: &AuthConfig, keys: Arc<VerificationKeys>, objects: &Loopback) 
         let tokens = BootstrapTokens(objects.clone());
         kinds.push(Arc::new(AudienceAgnostic { tokens, audiences: config.issuer.audiences.clone() }));
     }
+    for jwt in &config.jwt {
+        let tokens = provider(jwt).with_context(|| format!("the issuer {}", jwt.issuer))?;
+        kinds.push(Arc::new(AudienceAgnostic { tokens, audiences: config.issuer.audiences.clone() }));
+    }
+    if let Some(webhook) = &config.token_webhook {
+        let remote = Remote::open(&webhook.kubeconfig).await.context("--authentication-token-webhook-config-file")?;
+        let own = config.issuer.audiences.clone();
+        kinds.push(Arc::new(TokenWebhook::new(remote, &webhook.version, own, webhook.time_to_live)));
+    }
     Ok(Tokens { kinds, audiences: config.issuer.audiences.clone() })
+}
+
+fn provider(jwt: &JwtConfig) -> anyhow::Result<Oidc> {
+    let provider = Provider::new(&jwt.issuer, &jwt.discovery_url, jwt.authority.as_bytes());
+    Ok(Oidc {
+        provider: provider.map_err(anyhow::Error::msg)?,
+        audiences: jwt.audiences.clone(),
+        algorithms: jwt.algorithms.clone(),
+        mapping: jwt.mapping.clone(),
+    })
 }
 
 fn authenticator(config: &AuthConfig, tokens: Arc<Tokens>) -> anyhow::Result<Arc<dyn Authenticator>> {
@@ -163,7 +189,7 @@ fn authenticator(config: &AuthConfig, tokens: Arc<Tokens>) -> anyhow::Result<Arc
     Ok(Arc::new(authenticate::Union(kinds)))
 }
 
-fn authorizer(modes: &[Mode], rbac: &Arc<Rbac>, graph: &Arc<Graph>) -> Arc<dyn Authorizer> {
+async fn authorizer(modes: &[Mode], rbac: &Arc<Rbac>, graph: &Arc<Graph>) -> anyhow::Result<Arc<dyn Authorizer>> {
     let health = HEALTH.map(str::to_owned).to_vec();
     let mut all: Vec<Arc<dyn Authorizer>> = vec![Arc::new(Masters), Arc::new(AlwaysAllowPaths(health))];
     for mode in modes {
@@ -172,9 +198,17 @@ fn authorizer(modes: &[Mode], rbac: &Arc<Rbac>, graph: &Arc<Graph>) -> Arc<dyn A
             Mode::Rbac => Arc::new(RbacAuthorizer(rbac.clone())),
             Mode::AlwaysAllow => Arc::new(Always(Verdict::Allow)),
             Mode::AlwaysDeny => Arc::new(Always(Verdict::NoOpinion)),
+            Mode::Abac(file) => {
+                let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+                Arc::new(Abac::parse(&text).with_context(|| file.display().to_string())?)
+            }
+            Mode::Webhook(file, options) => {
+                let remote = Remote::open(file).await.context("the authorization webhook")?;
+                Arc::new(WebhookAuthorizer::new(remote, options.clone()))
+            }
         });
     }
-    Arc::new(authorize::Union(all))
+    Ok(Arc::new(authorize::Union(all)))
 }
 
 struct Spawner<'a> {

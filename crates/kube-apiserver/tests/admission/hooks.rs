@@ -21,13 +21,42 @@ use tokio_util::sync::CancellationToken;
 
 type Decide = dyn Fn(&str, &Value) -> (u16, Value) + Send + Sync;
 
+/// A server over HTTPS with a certificate of its own.
+pub(crate) struct Https {
+    pub(crate) address: SocketAddr,
+    /// Its certificate, PEM.
+    pub(crate) pem: String,
+    shutdown: CancellationToken,
+    _files: tempfile::TempDir,
+}
+
+impl Https {
+    pub(crate) async fn start(handler: impl Handler) -> Https {
+        let files = tempfile::tempdir().expect("directory");
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "hook.default.svc".to_owned()];
+        let (cert, key) = tls::self_signed(files.path(), "webhook", &names).expect("certificate");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+        let address = listener.local_addr().expect("address");
+        let config = tls::server_config(&cert, &key, ClientCertificates::Ignored).expect("TLS");
+        let shutdown = CancellationToken::new();
+        tokio::spawn(serve(listener, Some(Arc::new(config)), Arc::new(handler), shutdown.clone()));
+        let pem = std::fs::read_to_string(&cert).expect("certificate");
+        Https { address, pem, shutdown, _files: files }
+    }
+}
+
+impl Drop for Https {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
 /// A webhook server: answers what `decide` makes of path and request, with the review's identity.
 pub(crate) struct Webhooks {
     pub(crate) address: SocketAddr,
     pub(crate) bundle: String,
     pub(crate) asked: Arc<Mutex<Vec<(String, Value)>>>,
-    shutdown: CancellationToken,
-    _files: tempfile::TempDir,
+    _server: Https,
 }
 
 struct Answering {
@@ -57,18 +86,9 @@ impl Handler for Answering {
 
 impl Webhooks {
     pub(crate) async fn start(decide: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static) -> Webhooks {
-        let files = tempfile::tempdir().expect("directory");
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "hook.default.svc".to_owned()];
-        let (cert, key) = tls::self_signed(files.path(), "webhook", &names).expect("certificate");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
-        let address = listener.local_addr().expect("address");
         let asked = Arc::default();
-        let handler = Answering { decide: Box::new(decide), asked: Arc::clone(&asked) };
-        let config = tls::server_config(&cert, &key, ClientCertificates::Ignored).expect("TLS");
-        let shutdown = CancellationToken::new();
-        tokio::spawn(serve(listener, Some(Arc::new(config)), Arc::new(handler), shutdown.clone()));
-        let bundle = STANDARD.encode(std::fs::read(&cert).expect("certificate"));
-        Webhooks { address, bundle, asked, shutdown, _files: files }
+        let server = Https::start(Answering { decide: Box::new(decide), asked: Arc::clone(&asked) }).await;
+        Webhooks { address: server.address, bundle: STANDARD.encode(&server.pem), asked, _server: server }
     }
 
     /// A webhook at this path for config maps, with what else is said of it.
@@ -89,11 +109,5 @@ impl Webhooks {
     pub(crate) fn asked(&self, path: &str) -> Vec<Value> {
         let asked = self.asked.lock().expect("lock");
         asked.iter().filter(|(at, _)| at.starts_with(path)).map(|(_, review)| review.clone()).collect()
-    }
-}
-
-impl Drop for Webhooks {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
     }
 }

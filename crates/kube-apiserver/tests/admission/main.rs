@@ -3,6 +3,7 @@
 mod aggregation;
 mod conversion;
 mod hooks;
+mod identity;
 mod mutating;
 mod plugins;
 mod server;

@@ -4,8 +4,10 @@
 //! Wrong credentials of one kind do not hide right ones of another; only when none is right does the request fail.
 
 mod bootstrap;
+pub(crate) mod oidc;
 mod request_header;
 mod token_file;
+mod webhook;
 mod x509;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ pub(crate) use bootstrap::BootstrapTokens;
 pub use request_header::RequestHeaderConfig;
 pub(crate) use request_header::RequestHeaders;
 pub(crate) use token_file::TokenFile;
+pub(crate) use webhook::TokenWebhook;
 pub(crate) use x509::{CertificateVerifier, ClientCertificates};
 
 /// Whom a token is for.

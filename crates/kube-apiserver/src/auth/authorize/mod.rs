@@ -1,8 +1,10 @@
 //! Authorization: may they? The modes of `--authorization-mode` in order, after what is always allowed.
 
+mod abac;
 mod node;
 mod rbac;
 mod rules;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -12,8 +14,10 @@ use apiserver::{
 };
 use async_trait::async_trait;
 
+pub(crate) use abac::Abac;
 pub(crate) use node::{Graph, NodeAuthorizer};
 pub(crate) use rbac::{Rbac, RbacAuthorizer};
+pub(crate) use webhook::{Condition, WebhookAuthorizer, WebhookOptions};
 
 /// Everything for members of `system:masters`.
 pub(crate) struct Masters;
@@ -81,17 +85,17 @@ pub(crate) struct Union(pub Vec<Arc<dyn Authorizer>>);
 #[async_trait]
 impl Authorizer for Union {
     async fn authorize(&self, attributes: &Attributes) -> Decision {
-        let mut reasons = Vec::new();
+        let (mut reasons, mut errors) = (Vec::new(), Vec::new());
         for authorizer in &self.0 {
             let decision = authorizer.authorize(attributes).await;
             if decision.verdict != Verdict::NoOpinion {
                 return decision;
             }
-            if !decision.reason.is_empty() {
-                reasons.push(decision.reason);
-            }
+            reasons.extend(Some(decision.reason).filter(|reason| !reason.is_empty()));
+            errors.extend(decision.error);
         }
-        Decision::no_opinion(reasons.join("\n"))
+        let error = (!errors.is_empty()).then(|| errors.join("; "));
+        Decision { error, ..Decision::no_opinion(reasons.join("\n")) }
     }
 
     async fn rules_for(&self, user: &UserInfo, namespace: &str) -> Rules {
