@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use crate::{
+    audit::{self, Auditor, Record},
     authn::{Anonymous, Authenticator, TrustedIdentity},
     authz::{Attributes, Authorizer, Decision, Verdict},
     discovery, documents,
@@ -68,8 +69,17 @@ enum Running<'a> {
     Free,
 }
 
-/// Uids of the flow schema and priority level of a request, for the answer's headers.
-type Flow = OnceLock<[String; 2]>;
+/// What the audit log says of authorization.
+const DECISION: &str = "authorization.k8s.io/decision";
+const REASON: &str = "authorization.k8s.io/reason";
+
+/// What is found out about a request on its way.
+struct Trace {
+    id: String,
+    /// Uids of its flow schema and priority level, for the answer's headers.
+    flow: OnceLock<[String; 2]>,
+    record: OnceLock<Arc<Record>>,
+}
 
 const FLOW_HEADERS: [&str; 2] = ["x-kubernetes-pf-flowschema-uid", "x-kubernetes-pf-prioritylevel-uid"];
 
@@ -105,6 +115,8 @@ pub struct Server {
     pub documents: Documents,
     /// `Origin`s that browsers may send requests from.
     pub cors: Vec<regex::Regex>,
+    /// Tells of requests.
+    pub audit: Option<Arc<Auditor>>,
 }
 
 impl Server {
@@ -115,13 +127,12 @@ impl Server {
         let info = Arc::new(RequestInfo::parse(request.method(), request.uri().path(), &query));
         let started = Instant::now();
         let headers = request.headers().clone();
-        let audit_id = audit_id(&headers);
         let warnings = Warnings::default();
         let long_running = info.is_long_running();
 
         // A deadline, so that a stuck store or hook can't hold a client for ever.
-        let flow = Flow::new();
-        let served = self.admit(request, Arc::clone(&info), query.clone(), warnings.clone(), &flow).boxed();
+        let trace = Trace { id: audit_id(&headers), flow: OnceLock::new(), record: OnceLock::new() };
+        let served = self.admit(request, Arc::clone(&info), query.clone(), warnings.clone(), &trace).boxed();
         let limited = async {
             if long_running {
                 return served.await;
@@ -132,9 +143,14 @@ impl Server {
                 .unwrap_or_else(|_| Err(Error::timeout("request did not complete within the allotted timeout", 0)))
         };
         // A panic answers 500 and harms nobody else.
+        let mut panicked = false;
         let outcome = AssertUnwindSafe(limited).catch_unwind().await.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
             tracing::error!(path = %info.path, verb = %info.verb, panic = text.unwrap_or("?"), "request handler panicked");
+            if let Some(record) = trace.record.get() {
+                record.panicked(text.unwrap_or("?"));
+            }
+            panicked = true;
             Err(Error::internal("this request caused apiserver to panic. Look in the logs for details."))
         });
         let mut response = outcome.unwrap_or_else(|error| {
@@ -145,13 +161,17 @@ impl Server {
         });
 
         warnings.write(response.headers_mut());
-        for (name, uid) in FLOW_HEADERS.iter().zip(flow.get().into_iter().flatten().filter(|uid| !uid.is_empty())) {
+        for (name, uid) in FLOW_HEADERS.iter().zip(trace.flow.get().into_iter().flatten().filter(|uid| !uid.is_empty()))
+        {
             if let Ok(value) = HeaderValue::from_str(uid) {
                 response.headers_mut().insert(*name, value);
             }
         }
-        if let Ok(value) = HeaderValue::from_str(&audit_id) {
+        if let Ok(value) = HeaderValue::from_str(&trace.id) {
             response.headers_mut().insert("audit-id", value);
+        }
+        if let Some(record) = trace.record.into_inner().filter(|_| !panicked) {
+            response = record.finish(response).await;
         }
         self.allow_origin(&headers, &mut response);
         self.count(&info, &response, started, long_running);
@@ -165,18 +185,57 @@ impl Server {
         info: Arc<RequestInfo>,
         query: Query,
         warnings: Warnings,
-        flow: &Flow,
+        trace: &Trace,
+    ) -> Result<Response<Body>> {
+        let (parts, body) = request.into_parts();
+        // Who is it? Before anything that costs or tells something.
+        let user = match self.identify(&parts).await {
+            Ok(user) => user,
+            Err(error) => {
+                let nobody = self.audit.as_ref().and_then(|audit| audit.begin(&parts, &info, None, &trace.id));
+                nobody.inspect(|record| record.unauthenticated());
+                return Err(error);
+            }
+        };
+        let record = self.audit.as_ref().and_then(|audit| audit.begin(&parts, &info, Some(&user), &trace.id));
+        if let Some(record) = &record {
+            let _first = trace.record.set(Arc::clone(record));
+            record.received()?;
+        }
+        let request = Request::from_parts(parts, body);
+        let work = self.serve(request, info, query, user, warnings, trace);
+        audit::within(record, work).await
+    }
+
+    /// For an authenticated user.
+    async fn serve(
+        &self,
+        request: Request<Body>,
+        info: Arc<RequestInfo>,
+        query: Query,
+        user: UserInfo,
+        warnings: Warnings,
+        trace: &Trace,
     ) -> Result<Response<Body>> {
         let (mut parts, body) = request.into_parts();
-        // Who is it? Before anything that costs or tells something.
-        let user = self.identify(&parts).await?;
         // Acting as somebody else, if allowed: all that follows is about that user.
         let impersonated = self.impersonator.impersonate(self.core.authorizer.as_ref(), &user, &mut parts).await?;
-        let user = impersonated.map_or(user, with_authenticated);
+        let record = trace.record.get();
+        let user = match impersonated.map(with_authenticated) {
+            Some(other) => {
+                record.inspect(|record| record.impersonated(&other));
+                other
+            }
+            None => user,
+        };
         // A bounded number at once, in a fair order; before authorization, which costs too.
-        let _running = self.enter(&info, &user, flow).await?;
+        let _running = self.enter(&info, &user, &trace.flow).await?;
         // May they? Before routing, so that 404 tells nothing to strangers.
         self.authorize(&info, &query, &user).await?;
+        let body = match record.filter(|_| self.core.aggregation.of_request(&info).is_none()) {
+            Some(record) => record.capture(&parts.headers, body).await?,
+            None => body,
+        };
         let request = Request::from_parts(parts, body);
         self.route(request, info, query, user, warnings).boxed().await
     }
@@ -198,7 +257,12 @@ impl Server {
         }
     }
 
-    async fn enter(&self, info: &Arc<RequestInfo>, user: &UserInfo, flow: &Flow) -> Result<Running<'_>> {
+    async fn enter(
+        &self,
+        info: &Arc<RequestInfo>,
+        user: &UserInfo,
+        flow: &OnceLock<[String; 2]>,
+    ) -> Result<Running<'_>> {
         // A watch is counted until it has begun.
         if info.is_long_running() && info.verb != "watch" {
             return Ok(Running::Free);
@@ -244,11 +308,20 @@ impl Server {
         };
         let decision = self.core.authorizer.authorize(&attributes).await;
         match decision {
-            Decision { verdict: Verdict::Allow, .. } => Ok(()),
+            Decision { verdict: Verdict::Allow, reason, .. } => {
+                audit::annotate(DECISION, "allow");
+                audit::annotate(REASON, &reason);
+                Ok(())
+            }
             Decision { error: Some(why), .. } => {
+                audit::annotate(REASON, "internal error");
                 Err(Error::internal(format!("Internal Server Error: {:?}: {why}", attributes.path)))
             }
-            Decision { reason, .. } => Err(forbidden(&attributes, &reason)),
+            Decision { reason, .. } => {
+                audit::annotate(DECISION, "forbid");
+                audit::annotate(REASON, &reason);
+                Err(forbidden(&attributes, &reason))
+            }
         }
     }
 

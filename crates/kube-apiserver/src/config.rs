@@ -2,7 +2,8 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use apiserver::audit::{Policy, log};
 use component_base::{feature_gates::FeatureGates, flags::Flags};
 
 use crate::{
@@ -37,6 +38,8 @@ pub struct Config {
     pub backend: Backend,
     /// Bytes that encoded forms of objects may take in memory.
     pub encoded_cache: usize,
+    /// What is told of requests, and where.
+    pub audit: Option<(Policy, log::Options)>,
     /// How values are encrypted in it.
     pub encryption: Option<EncryptionOptions>,
     pub request_timeout: Duration,
@@ -68,13 +71,7 @@ pub struct Config {
 }
 
 /// Flags that ask for a guard, a record or another place for the data: ignoring them would be worse than refusing.
-const NOT_YET: [&str; 5] = [
-    "audit-log-path",
-    "audit-policy-file",
-    "audit-webhook-config-file",
-    "egress-selector-config-file",
-    "etcd-servers-overrides",
-];
+const NOT_YET: [&str; 3] = ["audit-webhook-config-file", "egress-selector-config-file", "etcd-servers-overrides"];
 
 impl Config {
     pub fn from_flags(flags: &Flags) -> Result<Config> {
@@ -107,6 +104,7 @@ impl Config {
             client_ca: path("client-ca-file"),
             backend: backend(flags),
             encoded_cache: count(flags, "encoded-cache-mib")?.saturating_mul(1 << 20),
+            audit: audit(flags)?,
             encryption: encryption(flags)?,
             request_timeout: flags.duration("request-timeout"),
             services_by_endpoints: flags.bool("enable-aggregator-routing"),
@@ -163,6 +161,37 @@ fn backend(flags: &Flags) -> Backend {
         key: path("etcd-keyfile"),
         compaction: flags.duration("etcd-compaction-interval"),
     }
+}
+
+/// Without a policy nothing is told, and without a path nobody is.
+fn audit(flags: &Flags) -> Result<Option<(Policy, log::Options)>> {
+    let (policy, path) = (flags.opt("audit-policy-file"), flags.opt("audit-log-path"));
+    let policy = policy.map(|file| {
+        let text = std::fs::read_to_string(file).with_context(|| format!("--audit-policy-file: reading {file}"))?;
+        Policy::parse(&text).map_err(|why| anyhow!("--audit-policy-file: {file}: {why}"))
+    });
+    let policy = policy.transpose()?;
+    if flags.get("audit-log-format") != "json" {
+        bail!("--audit-log-format: only json is supported");
+    }
+    if flags.get("audit-log-version") != "audit.k8s.io/v1" {
+        bail!("--audit-log-version: only audit.k8s.io/v1 is supported");
+    }
+    let mode = match flags.get("audit-log-mode") {
+        "blocking" => log::Mode::Blocking,
+        "blocking-strict" => log::Mode::BlockingStrict,
+        "batch" => log::Mode::Batch(count(flags, "audit-log-batch-buffer-size")?),
+        other => bail!("invalid audit log mode {other}, allowed modes are \"batch,blocking,blocking-strict\""),
+    };
+    let options = log::Options {
+        path: PathBuf::from(path.unwrap_or_default()),
+        mode,
+        max_size: count(flags, "audit-log-maxsize")? as u64,
+        max_backups: count(flags, "audit-log-maxbackup")?,
+        max_age: u32::try_from(flags.int("audit-log-maxage")).context("--audit-log-maxage must not be negative")?,
+        compress: flags.bool("audit-log-compress"),
+    };
+    Ok(policy.zip(path).map(|(policy, _)| (policy, options)))
 }
 
 fn encryption(flags: &Flags) -> Result<Option<EncryptionOptions>> {

@@ -6,6 +6,10 @@ use anyhow::{Context, Result};
 use apiserver::{
     admission::AdmissionChain,
     aggregation::Aggregation,
+    audit::{
+        Auditor,
+        log::{Log, Mode},
+    },
     authz::Authorizer,
     cache::{FormPool, Hub},
     catalog::Catalog,
@@ -109,6 +113,7 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
         advertised: config.advertised(),
         documents: documents::all(Arc::clone(&auth)),
         cors: config.cors.clone(),
+        audit: auditor(config, &tasks, &shutdown)?,
     });
     bootstrap::objects(&core, config).await.context("creating the objects that every cluster has")?;
     bootstrap::kubernetes_service(&core, config).await.context("publishing this server as a service")?;
@@ -125,6 +130,17 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
         flowcontrol::start(fairness, &api.loopback(), &shutdown, &api.tasks);
     }
     Ok(api)
+}
+
+/// What tells of requests, if anything does.
+fn auditor(config: &Config, tasks: &TaskTracker, shutdown: &CancellationToken) -> Result<Option<Arc<Auditor>>> {
+    let Some((policy, options)) = &config.audit else { return Ok(None) };
+    let log = Log::open(options.clone()).with_context(|| format!("opening {}", options.path.display()))?;
+    let log = Arc::new(log);
+    if matches!(options.mode, Mode::Batch(_)) {
+        tasks.spawn(Arc::clone(&log).run(shutdown.clone()));
+    }
+    Ok(Some(Arc::new(Auditor { policy: policy.clone(), sink: log })))
 }
 
 /// Priority and fairness share out the sum of both limits.

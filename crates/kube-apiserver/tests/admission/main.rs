@@ -1,6 +1,7 @@
 //! Whom the server asks, through its front door and mostly in memory: policies, plugins, webhooks, other API servers.
 
 mod aggregation;
+mod audit;
 mod conversion;
 mod hooks;
 mod identity;

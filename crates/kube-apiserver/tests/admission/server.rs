@@ -122,6 +122,16 @@ impl User {
         (code, String::from_utf8_lossy(&body).into_owned())
     }
 
+    /// The code of the answer to a request with these headers.
+    pub(crate) async fn acting(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> u16 {
+        let mut request = http::Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(kube::client::Body::empty()).expect("request");
+        self.0.send(request).await.expect("an answer").status().as_u16()
+    }
+
     /// The objects of an answer that goes on.
     pub(crate) async fn lines(&self, path: &str) -> Lines {
         let request = http::Request::get(path).body(kube::client::Body::empty()).expect("request");

@@ -1,11 +1,12 @@
 //! PodSecurity: pods keep to the standard (`privileged`, `baseline`, `restricted`) that their namespace's labels ask for.
 //!
-//! `enforce` refuses pods; `warn` only tells, also about the pod templates of workloads.
+//! `enforce` refuses pods; `warn` and `audit` only tell the client and the audit log, also about the pod templates of workloads.
 
 mod checks;
 
 use apiserver::{
     admission::{Attributes, Operation, Plugin},
+    audit,
     error::{Error, Result},
     meta,
 };
@@ -124,6 +125,18 @@ impl Plugin for PodSecurity {
             let why =
                 format!("violates PodSecurity \"{}:{enforce_version}\": {}", enforce.name(), violations.join(", "));
             return Err(attributes.forbidden(&why));
+        }
+        if enforced {
+            audit::annotate(&format!("{LABEL}enforce-policy"), &format!("{}:{enforce_version}", enforce.name()));
+        }
+        if audit::is_on() {
+            let (level, version) = self.wanted(&namespace, "audit");
+            let violations = checks::violations(level, pod);
+            if !violations.is_empty() {
+                let what =
+                    format!("would violate PodSecurity \"{}:{version}\": {}", level.name(), violations.join(", "));
+                audit::annotate(&format!("{LABEL}audit-violations"), &what);
+            }
         }
         let violations = checks::violations(warn, pod);
         if !violations.is_empty() {

@@ -44,6 +44,7 @@ pub(super) struct Validation {
 }
 
 pub(super) struct Annotation {
+    pub(super) key: String,
     pub(super) expression: Compiled,
     pub(super) source: String,
 }
@@ -111,6 +112,7 @@ impl Policy {
         let annotation = |a: &Value| Annotation {
             expression: make(&text(a, "valueExpression"), &environment, &Results::text_or_null()),
             source: text(a, "valueExpression"),
+            key: text(a, "key"),
         };
         let mutation = |m: &Value| {
             let patches = m["patchType"] == "JSONPatch";

@@ -8,46 +8,68 @@ use serde_json::Value;
 use super::activation::{Activation, Stop, Unanswered};
 use super::compiled::{Annotation, Mutation, Policy, Validation};
 
+/// Longer values of audit annotations are cut off.
+const MAX_ANNOTATION: usize = 10 * 1024;
+
 /// Why a request should not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Denial {
     pub(super) message: String,
     /// Of the status; empty for the usual one.
     pub(super) reason: String,
+    /// Which of the policy's validations it is from.
+    pub(super) index: usize,
+}
+
+/// What a policy says of a request.
+#[derive(Debug, Default)]
+pub(super) struct Judgement {
+    /// All that it has against it.
+    pub(super) denials: Vec<Denial>,
+    /// What it adds to the audit log.
+    pub(super) annotations: Vec<(String, String)>,
 }
 
 impl Denial {
-    fn failed(message: String) -> Self {
-        Denial { message, reason: String::new() }
+    pub(super) fn failed(message: String) -> Self {
+        Denial { message, reason: String::new(), index: 0 }
     }
 }
 
-/// All that a policy has against a request.
-pub(super) fn validate(policy: &Policy, seen: &Activation<'_>) -> Result<Vec<Denial>, Unanswered> {
+/// What a policy says of a request.
+pub(super) fn validate(policy: &Policy, seen: &Activation<'_>) -> Result<Judgement, Unanswered> {
     match seen.conditions(&policy.conditions)? {
         Ok(true) => {}
-        Ok(false) => return Ok(Vec::new()),
-        Err(error) => return Ok(failures(policy, vec![error])),
+        Ok(false) => return Ok(Judgement::default()),
+        Err(error) => return Ok(Judgement::only(failures(policy, vec![error]))),
     }
     let mut budget = Activation::budget();
     let mut results = Vec::new();
     for rule in &policy.validations {
         match seen.run(&rule.expression, &mut budget) {
             Ok(result) => results.push(result),
-            Err(Stop::OverBudget(error)) => return Ok(failures(policy, vec![error])),
+            Err(Stop::OverBudget(error)) => return Ok(Judgement::only(failures(policy, vec![error]))),
             Err(Stop::Unanswered(question)) => return Err(question),
         }
     }
     let mut denials = Vec::new();
-    for (rule, result) in policy.validations.iter().zip(results) {
-        match result {
-            Ok(Cel::Bool(true)) => {}
-            Ok(_) => denials.extend(broken(policy, rule, seen, &mut budget)?),
-            Err(error) => denials.extend(failures(policy, vec![error])),
-        }
+    for (index, (rule, result)) in policy.validations.iter().zip(results).enumerate() {
+        let found = match result {
+            Ok(Cel::Bool(true)) => continue,
+            Ok(_) => broken(policy, rule, seen, &mut budget)?,
+            Err(error) => failures(policy, vec![error]),
+        };
+        denials.extend(found.into_iter().map(|denial| Denial { index, ..denial }));
     }
-    denials.extend(failures(policy, annotations(&policy.annotations, seen)?));
-    Ok(denials)
+    let (annotations, errors) = annotations(&policy.annotations, seen)?;
+    denials.extend(failures(policy, errors));
+    Ok(Judgement { denials, annotations })
+}
+
+impl Judgement {
+    fn only(denials: Vec<Denial>) -> Judgement {
+        Judgement { denials, annotations: Vec::new() }
+    }
 }
 
 /// Errors count unless the policy ignores them.
@@ -72,7 +94,7 @@ fn broken(
     let fixed = Some(rule.message.clone()).filter(|m| !m.is_empty());
     let message = made.or(fixed).unwrap_or_else(|| format!("failed expression: {}", rule.source));
     let reason = if rule.reason.is_empty() { "Invalid" } else { &rule.reason };
-    Ok(vec![Denial { message, reason: reason.to_owned() }])
+    Ok(vec![Denial { message, reason: reason.to_owned(), index: 0 }])
 }
 
 /// A message that is not blank, on one line, and not too long.
@@ -81,13 +103,21 @@ fn usable(text: &str) -> Option<String> {
     (!text.is_empty() && text.len() <= MAX_MESSAGE && !text.contains('\n')).then(|| text.to_owned())
 }
 
-/// What goes wrong with the values of audit annotations. (No audit log is written, so the values go nowhere.)
-fn annotations(all: &[Annotation], seen: &Activation<'_>) -> Result<Vec<String>, Unanswered> {
+/// Audit annotations that have a value, and what goes wrong with the others.
+type Annotated = (Vec<(String, String)>, Vec<String>);
+
+fn annotations(all: &[Annotation], seen: &Activation<'_>) -> Result<Annotated, Unanswered> {
     let mut budget = Activation::budget();
-    let mut errors = Vec::new();
+    let (mut made, mut errors) = (Vec::new(), Vec::new());
     for annotation in all {
         match seen.run(&annotation.expression, &mut budget) {
-            Ok(Ok(Cel::String(_) | Cel::Null)) => {}
+            Ok(Ok(Cel::String(text))) => {
+                let text = text.trim();
+                let end = (0..=MAX_ANNOTATION.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+                let text = &text[..end.unwrap_or_default()];
+                made.extend((!text.is_empty()).then(|| (annotation.key.clone(), text.to_owned())));
+            }
+            Ok(Ok(Cel::Null)) => {}
             Ok(Ok(_)) => errors.push(format!(
                 "valueExpression '{}' resulted in unsupported return type. Return type must be either string or null.",
                 annotation.source
@@ -96,7 +126,7 @@ fn annotations(all: &[Annotation], seen: &Activation<'_>) -> Result<Vec<String>,
             Err(Stop::Unanswered(question)) => return Err(question),
         }
     }
-    Ok(errors)
+    Ok((made, errors))
 }
 
 /// The object after one mutation.

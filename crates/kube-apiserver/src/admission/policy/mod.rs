@@ -7,24 +7,28 @@ mod matching;
 mod params;
 mod request;
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use apiserver::{
     admission::{Attributes, Operation, Plugin},
+    audit,
     error::{Error, Result},
     meta,
     model::Resource,
 };
 use async_trait::async_trait;
 use kube_cel::Value as Cel;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(super) use activation::{Activation, Answers};
 pub(super) use compiled::{Compiled, GROUP, Versions, refresh};
 pub(super) use matching::Match;
 pub(super) use request::Request;
 
-use compiled::{Bound, Policies, Policy};
+use compiled::{Binding, Bound, Policies, Policy};
 use decide::Denial;
 
 use crate::cell::CoreCell;
@@ -61,7 +65,7 @@ impl ValidatingAdmissionPolicy {
     ) -> Result<Vec<(Option<String>, Denial)>> {
         let policy = &bound.policy;
         let failed = |message: String| {
-            let denial = Denial { message, reason: String::new() };
+            let denial = Denial::failed(message);
             if policy.ignores_errors { Vec::new() } else { vec![denial] }
         };
         let resource = match request.find(&policy.matches, object) {
@@ -74,6 +78,7 @@ impl ValidatingAdmissionPolicy {
         };
         let inputs = request.inputs(resource, object).await?;
         let mut denials = Vec::new();
+        let mut annotations: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut answers = Answers::new();
         for binding in &bound.bindings {
             let params = match request.find(&binding.matches, object) {
@@ -95,7 +100,14 @@ impl ValidatingAdmissionPolicy {
                 let judge = |answers: &Answers| {
                     decide::validate(policy, &Activation::new(&policy.variables, &inputs, params.clone(), answers))
                 };
-                for denial in request.decide(&mut answers, judge).await? {
+                let judgement = request.decide(&mut answers, judge).await?;
+                for (key, value) in judgement.annotations {
+                    annotations.entry(key).or_default().insert(value);
+                }
+                for denial in judgement.denials {
+                    if binding.actions.iter().any(|a| a == "Audit") {
+                        tell_of_failure(policy, binding, &denial);
+                    }
                     if binding.actions.iter().any(|a| a == "Warn") {
                         request.attributes.warnings.add(format!(
                             "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
@@ -108,8 +120,21 @@ impl ValidatingAdmissionPolicy {
                 }
             }
         }
+        for (key, values) in annotations {
+            let values: Vec<String> = values.into_iter().collect();
+            audit::annotate(&format!("{}/{key}", policy.name), &values.join(", "));
+        }
         Ok(denials)
     }
+}
+
+/// Tells the audit log of a request that a policy would refuse.
+fn tell_of_failure(policy: &Policy, binding: &Binding, denial: &Denial) {
+    let failure = json!([{
+        "message": denial.message, "policy": policy.name, "binding": binding.name,
+        "expressionIndex": denial.index, "validationActions": binding.actions,
+    }]);
+    audit::annotate("validation.policy.admission.k8s.io/validation_failure", &failure.to_string());
 }
 
 #[async_trait]
@@ -189,7 +214,7 @@ impl MutatingAdmissionPolicy {
             if policy.ignores_errors {
                 return Ok(());
             }
-            let denial = Denial { message, reason: String::new() };
+            let denial = Denial::failed(message);
             Err(refusal("MutatingAdmissionPolicy", request.attributes, object, &policy.name, binding, &denial))
         };
         let resource = match request.find(&policy.matches, object) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use apiserver::{
     admission::{Attributes, Plugin},
+    audit,
     error::{Error, Result},
     model::Resource,
 };
@@ -136,6 +137,9 @@ impl Hook {
         let answer = review::read(&answer, version, &uid, mutating)
             .map_err(|why| failed("received invalid webhook response", &why, 503))?;
         answer.warnings.iter().for_each(|warning| attributes.warnings.add(warning));
+        for (key, value) in &answer.annotations {
+            audit::annotate(&format!("{}/{key}", self.name), value);
+        }
         match answer.allowed {
             true => Ok(answer),
             false => Err(Failure::Refused(review::refusal(&self.name, &answer.status))),

@@ -45,6 +45,8 @@ pub(super) fn question(version: Version, uid: &str, request: Value, object: Valu
 pub(super) struct Answer {
     pub(super) allowed: bool,
     pub(super) warnings: Vec<String>,
+    /// What it adds to the audit log.
+    pub(super) annotations: Vec<(String, String)>,
     /// A document, and what kind of patch it is.
     pub(super) patch: Option<Vec<u8>>,
     pub(super) patch_type: String,
@@ -69,9 +71,11 @@ pub(super) fn read(review: &Value, version: Version, uid: &str, mutating: bool) 
         check_patch(&patch, patch_type, mutating)?;
     }
     let warnings = response["warnings"].as_array().into_iter().flatten();
+    let annotations = response["auditAnnotations"].as_object().into_iter().flatten();
     Ok(Answer {
         allowed: response["allowed"] == true,
         warnings: warnings.filter_map(|w| w.as_str().map(str::to_owned)).collect(),
+        annotations: annotations.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect(),
         patch_type: patch_type.unwrap_or("JSONPatch").to_owned(),
         patch: Some(patch).filter(|p| mutating && !p.is_empty()),
         status: response.get("status").cloned().unwrap_or_default(),
