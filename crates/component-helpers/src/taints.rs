@@ -1,6 +1,9 @@
-//! Taints of nodes and the tolerations of pods.
+//! Taints of nodes and the tolerations of pods; taints of devices and the tolerations of claims.
 
-use api_types::k8s_openapi::api::core::v1::{Taint, Toleration};
+use api_types::k8s_openapi::api::{
+    core::v1::{Taint, Toleration},
+    resource::v1::{DeviceTaint, DeviceToleration},
+};
 
 /// A pod that does not tolerate the taint is not scheduled here.
 pub const NO_SCHEDULE: &str = "NoSchedule";
@@ -36,6 +39,19 @@ pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
         "Gt" => compare(there, wanted, |taint, limit| taint > limit),
         _ => false,
     }
+}
+
+/// Whether a claim's toleration covers a device's taint.
+#[must_use]
+pub fn tolerates_device(toleration: &DeviceToleration, taint: &DeviceTaint) -> bool {
+    let same = |want: &Option<String>, have: &str| want.as_deref().is_none_or(|want| want.is_empty() || want == have);
+    let same_value = || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
+    let holds = match toleration.operator.as_deref().unwrap_or_default() {
+        "Exists" => true,
+        "Equal" | "" => same_value(),
+        _ => false,
+    };
+    holds && same(&toleration.effect, &taint.effect) && same(&toleration.key, &taint.key)
 }
 
 /// Whether any toleration covers the taint.

@@ -7,13 +7,14 @@ use api_types::k8s_openapi::{
     api::core::v1::{Container, Pod, PodTemplateSpec},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
+use component_helpers::conditions;
 use controller_runtime::{
     BoxError, Event, EventRecorder, Expectations, ObjectKey, SharedInformer, Store, WorkQueue,
     owner::{self, Claim},
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, PostParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 
 /// Index of pods by node name.
@@ -250,6 +251,26 @@ pub(crate) fn is_namespace_terminating(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// Deletes a pod that is to leave, saying why in its `DisruptionTarget` condition. Already gone is fine.
+pub(crate) async fn disrupt(client: &Client, pod: &Pod, reason: &str, message: &str) -> Result<(), kube::Error> {
+    let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+    let api = Api::<Pod>::namespaced(client.clone(), &namespace);
+    let mut all = pod.status.clone().unwrap_or_default().conditions;
+    let condition = conditions::pod("DisruptionTarget", true, reason, message);
+    conditions::set(&mut all, condition, component_base::clock::now());
+    let patch = serde_json::json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": all}});
+    match api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+        result => drop(result?),
+    }
+    let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match api.delete(&name, &params).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        result => result.map(drop),
+    }
 }
 
 /// The API server's words, or the error's own.

@@ -13,6 +13,7 @@ mod clusterrole_aggregation;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod devicetainteviction;
 mod disruption;
 mod endpoints;
 mod endpointslice;
@@ -194,6 +195,12 @@ pub static ALL: &[Controller] = &[
         "resource-claim-controller",
         resourceclaim::start,
     ),
+    controller(
+        "device-taint-eviction-controller",
+        "device-taint-eviction-controller",
+        "device-taint-eviction-controller",
+        devicetainteviction::start,
+    ),
     controller("service-cidr-controller", "service-cidr-controller", "service-cidrs-controller", servicecidr::start),
     controller(
         "validatingadmissionpolicy-status-controller",
@@ -206,7 +213,6 @@ pub static ALL: &[Controller] = &[
 /// Upstream's controllers that do not work here yet; `*` passes over them, naming one is refused.
 pub const MISSING: &[&str] = &[
     "legacy-serviceaccount-token-cleaner-controller",
-    "device-taint-eviction-controller",
     "persistentvolume-attach-detach-controller",
     "persistentvolume-expander-controller",
     "selinux-warning-controller",

@@ -163,3 +163,52 @@ fn extended_resources_are_served_by_devices() {
         eventually(MINUTE, "the claim to vanish", gone).await;
     });
 }
+
+#[test]
+fn pods_leave_devices_with_taints_that_nobody_tolerates() {
+    on_cluster(77, 2, async |cluster| {
+        let admin = cluster.admin();
+        let (pods, claims) = (in_default::<Pod>(&admin), in_default::<ResourceClaim>(&admin));
+        publish_devices(&admin).await;
+        // One pod tolerates nothing, the other half a minute.
+        for (name, model, tolerations) in [
+            ("frail", "small", json!([])),
+            ("tough", "large", json!([{"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}])),
+        ] {
+            let mut claim = claim(name, &format!("device.attributes['gpu.example.com'].model == '{model}'"));
+            claim["spec"]["devices"]["requests"][0]["exactly"]["tolerations"] = tolerations;
+            create(&claims, claim).await;
+            create(&pods, pod(name, json!({"resourceClaimName": name}))).await;
+            let bound = || async { node_of(&pods, name).await };
+            assert_eq!(eventually(MINUTE, "the pod to be bound", bound).await, "node-1");
+        }
+        let slices: Api<ResourceSlice> = Api::all(admin.clone());
+        let mut slice = slices.get("node-1-gpus").await.unwrap();
+        for device in slice.spec.devices.iter_mut().flatten() {
+            let taint = json!({"key": "example.com/sick", "effect": "NoExecute"});
+            device.taints = Some(vec![serde_json::from_value(taint).unwrap()]);
+        }
+        let slice = slices.replace("node-1-gpus", &PostParams::default(), &slice).await.unwrap();
+        let taints = slice.spec.devices.iter().flatten().flat_map(|device| device.taints.iter().flatten());
+        let added = taints.map(|taint| taint.time_added.clone().unwrap().0).min().unwrap();
+        let left = async |name: &str| {
+            let gone = || async {
+                let pod = pods.get_opt(name).await.map_err(|error| error.to_string())?;
+                pod.map_or(Ok(()), |pod| Err(format!("{:?}", pod.status)))
+            };
+            eventually(2 * MINUTE, "the pod gone", gone).await;
+            component_base::clock::now().as_second() - added.as_second()
+        };
+        assert!(left("frail").await < 10);
+        assert!(left("tough").await >= 30);
+        // Each was told why before it was deleted.
+        for name in ["frail", "tough"] {
+            let key = format!("/registry/pods/default/{name}");
+            let history = cluster.history();
+            let mut states =
+                history.0.iter().filter(|entry| entry.key == key).filter_map(|entry| entry.value.as_deref());
+            let reason = "DeletionByDeviceTaintManager";
+            assert!(states.any(|state| String::from_utf8_lossy(state).contains(reason)), "{name}");
+        }
+    });
+}

@@ -24,7 +24,11 @@ pub(crate) static KIND: Kind = Kind {
 
 /// The taint holds from now on, unless the client says since when.
 fn stamp(context: &Context, rule: &mut Value) {
-    let taint = ensure(ensure(rule, "spec"), "taint");
+    stamp_taint(context, ensure(ensure(rule, "spec"), "taint"));
+}
+
+/// The same for one taint.
+pub(super) fn stamp_taint(context: &Context, taint: &mut Value) {
     if !has(taint, "timeAdded") {
         taint["timeAdded"] = Value::from(api_types::time::format(&context.now.unwrap_or_default()));
     }

@@ -1,18 +1,15 @@
 //! Deletes pods that do not (or not for so long) tolerate a NoExecute taint of their node.
 
-mod plan;
+pub(super) mod plan;
 #[cfg(test)]
 mod tests;
 
 use std::{sync::Arc, time::Duration};
 
 use api_types::k8s_openapi::api::core::v1::{Node, Pod};
-use component_helpers::{conditions, nodes, pods as helpers};
+use component_helpers::{nodes, pods as helpers};
 use controller_runtime::{Action, BoxError, EventRecorder, ObjectKey, Outcome, Store, WorkQueue};
-use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
-};
+use kube::{Client, ResourceExt};
 
 use self::plan::Verdict;
 use crate::{context::Context, pods};
@@ -71,21 +68,8 @@ impl Evictor {
     async fn evict(&self, pod: &Pod) -> Outcome {
         let key = ObjectKey::of(pod);
         self.recorder.normal(pod, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
-        let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
-        let mut all = pod.status.clone().unwrap_or_default().conditions;
         let message = "Taint manager: deleting due to NoExecute taint";
-        let condition = conditions::pod("DisruptionTarget", true, "DeletionByTaintManager", message);
-        conditions::set(&mut all, condition, component_base::clock::now());
-        let patch = serde_json::json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": all}});
-        match api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(Action::Done),
-            result => drop(result?),
-        }
-        let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match api.delete(&key.name, &params).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(Action::Done),
-            result => result.map(|_| Action::Done).map_err(Into::into),
-        }
+        pods::disrupt(&self.client, pod, "DeletionByTaintManager", message).await?;
+        Ok(Action::Done)
     }
 }

@@ -8,7 +8,7 @@ use component_helpers::{conditions, pods as helpers, taints};
 
 /// What becomes of a pod.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::controllers) enum Verdict {
     Stay,
     /// To be looked at again, in seconds.
     Later(u64),

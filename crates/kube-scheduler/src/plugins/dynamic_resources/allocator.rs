@@ -10,6 +10,7 @@ use api_types::{
     k8s_openapi::api::resource::v1::{Device, DeviceToleration},
     quantity::Quantity,
 };
+use component_helpers::taints;
 
 use super::{
     capacity::{self, Consumed, Counters, full_name},
@@ -368,19 +369,7 @@ impl<'s, 'i, 'a> Search<'s, 'i, 'a> {
 
 /// Whether a taint keeps the request from the device.
 fn is_tainted(device: &Device, tolerations: &[DeviceToleration]) -> bool {
-    let repels = |effect: &str| matches!(effect, "NoSchedule" | "NoExecute");
-    device.taints.iter().flatten().filter(|taint| repels(&taint.effect)).any(|taint| {
-        !tolerations.iter().any(|toleration| {
-            let same = |want: &Option<String>, have: &str| want.as_deref().is_none_or(|w| w.is_empty() || w == have);
-            same(&toleration.effect, &taint.effect)
-                && same(&toleration.key, &taint.key)
-                && match toleration.operator.as_deref().unwrap_or("Equal") {
-                    "Exists" => true,
-                    "Equal" | "" => {
-                        toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default()
-                    }
-                    _ => false,
-                }
-        })
-    })
+    let repels = |effect: &str| matches!(effect, taints::NO_SCHEDULE | taints::NO_EXECUTE);
+    let mut repelling = device.taints.iter().flatten().filter(|taint| repels(&taint.effect));
+    repelling.any(|taint| !tolerations.iter().any(|toleration| taints::tolerates_device(toleration, taint)))
 }
