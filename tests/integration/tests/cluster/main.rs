@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure anywhere in this file is the failure of a test")]
 
 mod access;
+mod aggregation;
 mod autoscaling;
 mod devices;
 mod life;
