@@ -126,6 +126,7 @@ pub async fn build(config: &Config, store: Arc<dyn Store>, shutdown: Cancellatio
     tasks.spawn(bootstrap::keep_kubernetes_service(core, config.clone(), shutdown.clone()));
     let api = ApiServer { server, tasks };
     auth.start(api.loopback(), &shutdown, &api.tasks);
+    auth.follow_files(&shutdown, &api.tasks);
     if let Gate::Fair(fairness) = &api.server.core.gate {
         flowcontrol::start(fairness, &api.loopback(), &shutdown, &api.tasks);
     }

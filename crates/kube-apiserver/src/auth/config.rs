@@ -51,6 +51,9 @@ pub struct AuthConfig {
     pub service_account_key_files: Vec<PathBuf>,
     pub service_account_signing_key_file: Option<PathBuf>,
     pub modes: Vec<Mode>,
+    /// Where `jwt` and `modes` come from, and are read from again.
+    pub authentication_file: Option<PathBuf>,
+    pub authorization_file: Option<PathBuf>,
 }
 
 impl AuthConfig {
@@ -74,6 +77,8 @@ impl Default for AuthConfig {
             service_account_key_files: Vec::new(),
             service_account_signing_key_file: None,
             modes: vec![Mode::Node, Mode::Rbac],
+            authentication_file: None,
+            authorization_file: None,
         }
     }
 }
@@ -113,6 +118,8 @@ impl AuthConfig {
                 }
                 None => modes(&flags.list("authorization-mode"), flags)?,
             },
+            authentication_file: path("authentication-config"),
+            authorization_file: path("authorization-config"),
         };
         if config.service_account_signing_key_file.is_some() {
             ensure!(!config.issuer.issuers.is_empty(), "--service-account-issuer is needed to issue tokens");

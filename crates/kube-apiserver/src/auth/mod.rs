@@ -12,6 +12,7 @@ pub(crate) mod follow;
 mod impersonation;
 mod loopback;
 mod policy;
+mod reload;
 mod remote;
 mod reviews;
 mod service_account;
@@ -47,6 +48,7 @@ use files::JwtConfig;
 use follow::{Change, follow};
 use loopback::Loopback;
 use policy::Policy;
+use reload::{Decider, Kind, Providers};
 use remote::Remote;
 use service_account::{Discovery, ServiceAccountTokens, SigningKey, VerificationKeys};
 
@@ -63,7 +65,9 @@ pub struct Auth {
     pub reviews: Reviews,
     /// The `token` subresource of service accounts.
     pub token_requests: TokenRequests,
-    modes: Vec<Mode>,
+    config: AuthConfig,
+    providers: Arc<Providers>,
+    decider: Arc<Decider>,
     discovery: Discovery,
     objects: Loopback,
     rbac: Arc<Rbac>,
@@ -80,16 +84,21 @@ impl Auth {
         let objects = Loopback::default();
         let keys = Arc::new(VerificationKeys::open(&config.service_account_key_files)?);
         let signing = config.service_account_signing_key_file.as_deref().map(SigningKey::open).transpose()?;
-        let tokens = Arc::new(tokens(&config, keys.clone(), &objects).await?);
+        let providers = Arc::<Providers>::default();
+        providers.replace(made(&config.jwt)?);
+        let tokens = Arc::new(tokens(&config, keys.clone(), &objects, &providers).await?);
         let (rbac, graph) = (Arc::<Rbac>::default(), Arc::<Graph>::default());
-        let authorizer = authorizer(&config.modes, &rbac, &graph).await?;
+        let decider = Arc::new(Decider::new(authorizer(&config.modes, &rbac, &graph).await?));
+        let authorizer: Arc<dyn Authorizer> = decider.clone();
         Ok(Self {
             authenticator: authenticator(&config, tokens.clone())?,
             reviews: Reviews { tokens, authorizer: authorizer.clone() },
             authorizer,
             token_requests: TokenRequests::new(config.issuer.clone(), signing.map(Arc::new), objects.clone()),
             discovery: Discovery::new(&config.issuer, &keys),
-            modes: config.modes,
+            config,
+            providers,
+            decider,
             objects,
             rbac,
             graph,
@@ -102,7 +111,7 @@ impl Auth {
     pub fn start(&self, loopback: Client, shutdown: &CancellationToken, tasks: &TaskTracker) {
         self.objects.set(loopback.clone());
         let spawner = Spawner { client: loopback.clone(), shutdown, tasks, ready: &self.ready };
-        if self.modes.contains(&Mode::Rbac) {
+        if self.config.modes.contains(&Mode::Rbac) {
             let rbac = &self.rbac;
             spawner.follow(rbac, Rbac::cluster_role);
             spawner.follow(rbac, Rbac::cluster_role_binding);
@@ -112,13 +121,51 @@ impl Auth {
             self.ready.lock().push(ready);
             tasks.spawn(write_policy(loopback, written, shutdown.clone()));
         }
-        if self.modes.contains(&Mode::Node) {
+        if self.config.modes.contains(&Mode::Node) {
             let graph = &self.graph;
             spawner.follow(graph, Graph::pod);
             spawner.follow(graph, Graph::volume);
             spawner.follow(graph, Graph::attachment);
             spawner.follow(graph, Graph::slice);
         }
+    }
+
+    /// Follows the configuration files, until `shutdown`.
+    pub fn follow_files(self: &Arc<Self>, shutdown: &CancellationToken, tasks: &TaskTracker) {
+        if let Some(file) = self.config.authentication_file.clone() {
+            let auth = Arc::clone(self);
+            let take_over = async move || auth.read_providers();
+            let follow = reload::follow(Kind::Authentication, file, take_over);
+            tasks.spawn(shutdown.clone().run_until_cancelled_owned(follow));
+        }
+        if let Some(file) = self.config.authorization_file.clone() {
+            let auth = Arc::clone(self);
+            let take_over = async move || auth.read_modes().await;
+            let follow = reload::follow(Kind::Authorization, file, take_over);
+            tasks.spawn(shutdown.clone().run_until_cancelled_owned(follow));
+        }
+    }
+
+    /// Who comes without credentials is not changed.
+    fn read_providers(&self) -> anyhow::Result<()> {
+        let Some(file) = &self.config.authentication_file else { return Ok(()) };
+        let (jwt, _) = files::read_authentication(file, &self.config.issuer.issuers)?;
+        self.providers.replace(made(&jwt)?);
+        Ok(())
+    }
+
+    /// Webhooks may come, go and change; the modes that need to follow objects are there or not from the start.
+    async fn read_modes(&self) -> anyhow::Result<()> {
+        let Some(file) = &self.config.authorization_file else { return Ok(()) };
+        let modes = files::read_authorization(file)?;
+        let built_in = |modes: &[Mode]| {
+            let names = modes.iter().filter(|mode| !matches!(mode, Mode::Webhook(..))).map(|mode| format!("{mode:?}"));
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        let (before, now) = (built_in(&self.config.modes), built_in(&modes));
+        anyhow::ensure!(before == now, "built-in authorizers can't be added or removed: there were {before:?}");
+        self.decider.replace(authorizer(&modes, &self.rbac, &self.graph).await?);
+        Ok(())
     }
 
     /// Whether everything has been read and the default policy is in place.
@@ -143,7 +190,12 @@ impl Auth {
     }
 }
 
-async fn tokens(config: &AuthConfig, keys: Arc<VerificationKeys>, objects: &Loopback) -> anyhow::Result<Tokens> {
+async fn tokens(
+    config: &AuthConfig,
+    keys: Arc<VerificationKeys>,
+    objects: &Loopback,
+    providers: &Arc<Providers>,
+) -> anyhow::Result<Tokens> {
     let mut kinds: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
     if let Some(path) = &config.token_auth_file {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
@@ -155,16 +207,18 @@ async fn tokens(config: &AuthConfig, keys: Arc<VerificationKeys>, objects: &Loop
         let tokens = BootstrapTokens(objects.clone());
         kinds.push(Arc::new(AudienceAgnostic { tokens, audiences: config.issuer.audiences.clone() }));
     }
-    for jwt in &config.jwt {
-        let tokens = provider(jwt).with_context(|| format!("the issuer {}", jwt.issuer))?;
-        kinds.push(Arc::new(AudienceAgnostic { tokens, audiences: config.issuer.audiences.clone() }));
-    }
+    let audiences = config.issuer.audiences.clone();
+    kinds.push(Arc::new(AudienceAgnostic { tokens: Arc::clone(providers), audiences }));
     if let Some(webhook) = &config.token_webhook {
         let remote = Remote::open(&webhook.kubeconfig).await.context("--authentication-token-webhook-config-file")?;
         let own = config.issuer.audiences.clone();
         kinds.push(Arc::new(TokenWebhook::new(remote, &webhook.version, own, webhook.time_to_live)));
     }
     Ok(Tokens { kinds, audiences: config.issuer.audiences.clone() })
+}
+
+fn made(providers: &[JwtConfig]) -> anyhow::Result<Vec<Oidc>> {
+    providers.iter().map(|jwt| provider(jwt).with_context(|| format!("the issuer {}", jwt.issuer))).collect()
 }
 
 fn provider(jwt: &JwtConfig) -> anyhow::Result<Oidc> {

@@ -41,6 +41,13 @@ pub(crate) trait TokenAuthenticator: Send + Sync + 'static {
     async fn token(&self, token: &str, audiences: &[String]) -> Result<Option<TokenIdentity>, AuthenticationError>;
 }
 
+#[async_trait]
+impl<T: TokenAuthenticator> TokenAuthenticator for Arc<T> {
+    async fn token(&self, token: &str, audiences: &[String]) -> Result<Option<TokenIdentity>, AuthenticationError> {
+        T::token(self, token, audiences).await
+    }
+}
+
 /// A kind of tokens that say nothing about audiences: they are meant for the API server's own.
 pub(crate) struct AudienceAgnostic<T> {
     pub tokens: T,
