@@ -44,6 +44,7 @@ pub async fn up(wish: Wish) -> Result<Cluster> {
     step("bootstrap objects", bootstrap::apply(&client, &token)).await?;
     step("controllers, scheduler, nodes", async { start_the_rest(&cluster) }).await?;
     step("nodes are ready", wait_for_nodes(&cluster, &client)).await?;
+    step("services are routed", wait_for_proxies(&cluster, &client)).await?;
     label_control_plane(&cluster, &client).await?;
     Ok(cluster)
 }
@@ -155,6 +156,19 @@ async fn wait_for_nodes(cluster: &Cluster, client: &Client) -> Result<()> {
         }
     };
     until(NODES_DEADLINE, &cluster.log_dir(), ready).await
+}
+
+/// Waits until the service proxy of every node has written its rules: a connection to a service that begins before hangs.
+async fn wait_for_proxies(cluster: &Cluster, client: &Client) -> Result<()> {
+    for node in cluster.nodes() {
+        let path = format!("/api/v1/nodes/{}:10256/proxy/healthz", node.name);
+        let ready = || async {
+            let request = http::Request::get(&path).body(Vec::new()).expect("a valid path");
+            client.request_text(request).await.is_ok()
+        };
+        until(NODES_DEADLINE, &cluster.log_dir(), ready).await?;
+    }
+    Ok(())
 }
 
 /// Gives the control-plane node its role: a label that a node must not give itself (NodeRestriction).

@@ -11,6 +11,31 @@ use crate::{cell::CoreCell, https, service_address::Service};
 
 /// More of an answer is not read.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// A version of the reviews that webhooks get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReviewVersion {
+    V1,
+    /// Its answers are taken more leniently.
+    V1beta1,
+}
+
+impl ReviewVersion {
+    pub(crate) fn of(name: &str) -> Option<ReviewVersion> {
+        match name {
+            "v1" => Some(ReviewVersion::V1),
+            "v1beta1" => Some(ReviewVersion::V1beta1),
+            _ => None,
+        }
+    }
+
+    /// The `apiVersion` of a review of this group.
+    pub(crate) fn of_group(self, group: &str) -> String {
+        let version = if self == ReviewVersion::V1 { "v1" } else { "v1beta1" };
+        format!("{group}/{version}")
+    }
+}
+
 /// Why a question has no answer.
 pub(crate) struct Unanswered {
     pub(crate) why: String,

@@ -98,6 +98,7 @@ impl Proxier {
             return;
         }
         let mut next = Instant::now();
+        let mut last = None;
         let mut check = tokio::time::interval(self.config.sync_period);
         loop {
             while let Ok(change) = changes.try_recv() {
@@ -105,7 +106,14 @@ impl Proxier {
             }
             if (self.complete || !self.dirty.is_empty()) && Instant::now() >= next {
                 let wait = self.pass().await;
-                next = Instant::now() + wait;
+                let done = Instant::now();
+                let before = last.replace(done);
+                // Two passes may follow each other at once: a new service and its endpoints are two changes.
+                next = match before {
+                    _ if self.failures > 0 => done + wait,
+                    Some(before) => before + wait,
+                    None => done,
+                };
                 continue;
             }
             let due = self.complete || !self.dirty.is_empty();

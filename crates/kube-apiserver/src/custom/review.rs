@@ -2,34 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::webhook_client::ReviewVersion as Version;
+
 /// What a webhook may not change of an object's metadata, and how refusals call it. Everything else but labels and annotations is put back as
 /// it was.
 const IDENTITY: [(&str, &str); 3] = [("name", "name"), ("namespace", "namespace"), ("uid", "UID")];
-
-/// A version of reviews.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    V1,
-    /// Its answers are taken more leniently.
-    V1beta1,
-}
-
-impl Version {
-    pub(super) fn of(name: &str) -> Option<Version> {
-        match name {
-            "v1" => Some(Version::V1),
-            "v1beta1" => Some(Version::V1beta1),
-            _ => None,
-        }
-    }
-
-    fn api_version(self) -> &'static str {
-        match self {
-            Version::V1 => "apiextensions.k8s.io/v1",
-            Version::V1beta1 => "apiextensions.k8s.io/v1beta1",
-        }
-    }
-}
 
 /// Why an answer is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +22,7 @@ pub(super) enum Failure {
 /// The review that asks for `objects` in another version.
 pub(super) fn question(version: Version, uid: &str, desired: &str, objects: &[Value]) -> Value {
     let request = json!({"uid": uid, "desiredAPIVersion": desired, "objects": objects});
-    json!({"kind": "ConversionReview", "apiVersion": version.api_version(), "request": request})
+    json!({"kind": "ConversionReview", "apiVersion": version.of_group("apiextensions.k8s.io"), "request": request})
 }
 
 /// The converted objects. The error says what is wrong, to stand behind "conversion webhook for ...".
@@ -84,7 +61,7 @@ fn answered<'a>(review: &'a Value, version: Version, uid: &str) -> Result<&'a [V
     if version == Version::V1 {
         let kind = |of: &str, kind: &str| format!("{}, Kind={kind}", if of.is_empty() { "/" } else { of });
         let found = kind(text(review, "apiVersion"), text(review, "kind"));
-        let wanted = kind(version.api_version(), "ConversionReview");
+        let wanted = kind(&version.of_group("apiextensions.k8s.io"), "ConversionReview");
         if found != wanted {
             return Err(format!("expected webhook response of {wanted}, got {found}"));
         }

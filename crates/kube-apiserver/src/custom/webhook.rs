@@ -17,8 +17,11 @@ use prometheus_client::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::review::{self, Failure, Version};
-use crate::{cell::CoreCell, webhook_client::Client};
+use super::review::{self, Failure};
+use crate::{
+    cell::CoreCell,
+    webhook_client::{Client, ReviewVersion as Version},
+};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -7,11 +7,10 @@ use apiserver::error::Result;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::review::Version;
 use crate::{
     admission::policy::{Compiled, Match, Versions, refresh},
     cell::CoreCell,
-    webhook_client::Client,
+    webhook_client::{Client, ReviewVersion as Version},
 };
 
 /// One webhook.

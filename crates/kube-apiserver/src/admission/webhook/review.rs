@@ -6,30 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use json_patch::PatchOperation;
 use serde_json::{Value, json};
 
-/// A version of reviews.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    V1,
-    /// Its answers are taken more leniently.
-    V1beta1,
-}
-
-impl Version {
-    pub(super) fn of(name: &str) -> Option<Version> {
-        match name {
-            "v1" => Some(Version::V1),
-            "v1beta1" => Some(Version::V1beta1),
-            _ => None,
-        }
-    }
-
-    fn api_version(self) -> &'static str {
-        match self {
-            Version::V1 => "admission.k8s.io/v1",
-            Version::V1beta1 => "admission.k8s.io/v1beta1",
-        }
-    }
-}
+use crate::webhook_client::ReviewVersion as Version;
 
 /// The review of a request with its objects (null where there is none).
 pub(super) fn question(version: Version, uid: &str, request: Value, object: Value, old: Value) -> Value {
@@ -37,7 +14,7 @@ pub(super) fn question(version: Version, uid: &str, request: Value, object: Valu
     request["uid"] = uid.into();
     request["object"] = object;
     request["oldObject"] = old;
-    json!({"kind": "AdmissionReview", "apiVersion": version.api_version(), "request": request})
+    json!({"kind": "AdmissionReview", "apiVersion": version.of_group("admission.k8s.io"), "request": request})
 }
 
 /// What a webhook said.
@@ -92,7 +69,8 @@ fn check_identity(review: &Value, version: Version, uid: &str) -> Result<(), Str
         format!("{slash}{api_version}, Kind={kind}")
     };
     let text = |name: &str| review[name].as_str().unwrap_or_default();
-    let (wanted, found) = (kind(version.api_version(), "AdmissionReview"), kind(text("apiVersion"), text("kind")));
+    let (wanted, found) =
+        (kind(&version.of_group("admission.k8s.io"), "AdmissionReview"), kind(text("apiVersion"), text("kind")));
     if found == wanted { Ok(()) } else { Err(format!("expected webhook response of {wanted}, got {found}")) }
 }
 
