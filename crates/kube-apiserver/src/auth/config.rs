@@ -1,6 +1,9 @@
 //! What authentication and authorization are configured with, read from upstream's flags.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, bail, ensure};
 use component_base::flags::Flags;
@@ -8,7 +11,7 @@ use component_base::flags::Flags;
 use super::{
     authenticate::RequestHeaderConfig,
     authorize::WebhookOptions,
-    files::{self, JwtConfig, OidcFlags},
+    files::{self, JwtConfig},
     service_account::{IssuerConfig, MAX_EXPIRATION},
 };
 
@@ -104,19 +107,9 @@ impl AuthConfig {
             issuer,
             service_account_key_files: flags.list("service-account-key-file").into_iter().map(PathBuf::from).collect(),
             service_account_signing_key_file: path("service-account-signing-key-file"),
-            modes: match path("authorization-config") {
-                Some(file) => {
-                    let excluded =
-                        ["authorization-mode", "authorization-webhook-config-file", "authorization-policy-file"];
-                    let given = excluded.iter().find(|name| flags.opt(name).is_some() || flags.is_set(name));
-                    ensure!(
-                        given.is_none(),
-                        "--authorization-config can't be specified with --{}",
-                        given.unwrap_or(&"")
-                    );
-                    files::read_authorization(&file).context("--authorization-config")?
-                }
-                None => modes(&flags.list("authorization-mode"), flags)?,
+            modes: match flags.opt("authorization-config") {
+                Some(file) => modes_of_file(file.as_ref(), flags)?,
+                None => modes(flags)?,
             },
             authentication_file: path("authentication-config"),
             authorization_file: path("authorization-config"),
@@ -163,7 +156,7 @@ fn issuer(flags: &Flags) -> anyhow::Result<IssuerConfig> {
 /// The providers of tokens, and who comes without any. `own` are the issuers of the server itself.
 fn providers(flags: &Flags, own: &[String]) -> anyhow::Result<(Vec<JwtConfig>, Anonymous)> {
     let by_flag = if flags.bool("anonymous-auth") { Anonymous::Always } else { Anonymous::Never };
-    let by_flags = OidcFlags::read(flags)?;
+    let by_flags = files::read_oidc_flags(flags)?;
     let Some(file) = flags.opt("authentication-config") else {
         return Ok((by_flags.into_iter().collect(), by_flag));
     };
@@ -205,10 +198,18 @@ fn review_version(flags: &Flags, name: &str) -> anyhow::Result<String> {
     Ok(version.to_owned())
 }
 
+fn modes_of_file(file: &Path, flags: &Flags) -> anyhow::Result<Vec<Mode>> {
+    for excluded in ["authorization-mode", "authorization-webhook-config-file", "authorization-policy-file"] {
+        ensure!(!flags.is_set(excluded), "--authorization-config can't be specified with --{excluded}");
+    }
+    files::read_authorization(file).context("--authorization-config")
+}
+
 /// Without the flag, permissions are on: unlike upstream, which lets everybody do everything then.
-fn modes(names: &[String], flags: &Flags) -> anyhow::Result<Vec<Mode>> {
+fn modes(flags: &Flags) -> anyhow::Result<Vec<Mode>> {
+    let names = flags.list("authorization-mode");
     let mut modes = Vec::new();
-    for name in names {
+    for name in &names {
         let mode = match name.as_str() {
             "Node" => Mode::Node,
             "RBAC" => Mode::Rbac,
@@ -239,7 +240,7 @@ mod tests {
     fn modes_are_checked() {
         let parse = |args: &[&str]| {
             let flags = Flags::parse("kube-apiserver", crate::options::FLAGS, args.iter().copied()).unwrap();
-            modes(&flags.list("authorization-mode"), &flags)
+            modes(&flags)
         };
         assert_eq!(parse(&[]).unwrap(), [Mode::Node, Mode::Rbac]);
         assert_eq!(parse(&["--authorization-mode=RBAC,Node"]).unwrap(), [Mode::Rbac, Mode::Node]);

@@ -354,57 +354,52 @@ fn looks_at_verification(mapping: &Mapping) -> bool {
 
 // === flags ===
 
-/// The `--oidc-*` flags.
-pub(in crate::auth) struct OidcFlags;
-
-impl OidcFlags {
-    /// The provider that the flags name, if they do.
-    ///
-    /// # Errors
-    /// Flags that don't go together, files that can't be read.
-    pub(in crate::auth) fn read(flags: &Flags) -> anyhow::Result<Option<JwtConfig>> {
-        let text = |name: &str| flags.opt(name).unwrap_or_default().to_owned();
-        let (issuer, client) = (text("oidc-issuer-url"), text("oidc-client-id"));
-        if issuer.is_empty() && client.is_empty() {
-            return Ok(None);
-        }
-        ensure!(
-            !issuer.is_empty() && !client.is_empty(),
-            "oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set"
-        );
-        check_url(&issuer).context("--oidc-issuer-url")?;
-        let authority = match flags.opt("oidc-ca-file") {
-            Some(file) => std::fs::read_to_string(file).with_context(|| format!("--oidc-ca-file: reading {file}"))?,
-            None => String::new(),
-        };
-        let claim = flags.get("oidc-username-claim").to_owned();
-        let prefix = match flags.opt("oidc-username-prefix") {
-            Some("-") => String::new(),
-            Some(prefix) => prefix.to_owned(),
-            // A name is the provider's; an address says so by itself.
-            None if claim == "email" => String::new(),
-            None => format!("{issuer}#"),
-        };
-        let groups = flags
-            .opt("oidc-groups-claim")
-            .map(|claim| Claim::Named { claim: claim.to_owned(), prefix: text("oidc-groups-prefix") });
-        let required = flags.map("oidc-required-claim");
-        Ok(Some(JwtConfig {
-            issuer,
-            discovery_url: String::new(),
-            authority,
-            audiences: vec![client],
-            algorithms: algorithms(&flags.list("oidc-signing-algs"))?,
-            mapping: Mapping {
-                username: Claim::Named { claim, prefix },
-                groups,
-                uid: None,
-                extra: Vec::new(),
-                claim_rules: required.into_iter().map(|(claim, value)| ClaimRule::Equals { claim, value }).collect(),
-                user_rules: Vec::new(),
-            },
-        }))
+/// The provider that the `--oidc-*` flags name, if they do.
+///
+/// # Errors
+/// Flags that don't go together, files that can't be read.
+pub(in crate::auth) fn read_oidc_flags(flags: &Flags) -> anyhow::Result<Option<JwtConfig>> {
+    let text = |name: &str| flags.opt(name).unwrap_or_default().to_owned();
+    let (issuer, client) = (text("oidc-issuer-url"), text("oidc-client-id"));
+    if issuer.is_empty() && client.is_empty() {
+        return Ok(None);
     }
+    ensure!(
+        !issuer.is_empty() && !client.is_empty(),
+        "oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set"
+    );
+    check_url(&issuer).context("--oidc-issuer-url")?;
+    let authority = match flags.opt("oidc-ca-file") {
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("--oidc-ca-file: reading {file}"))?,
+        None => String::new(),
+    };
+    let claim = flags.get("oidc-username-claim").to_owned();
+    let prefix = match flags.opt("oidc-username-prefix") {
+        Some("-") => String::new(),
+        Some(prefix) => prefix.to_owned(),
+        // A name is the provider's; an address says so by itself.
+        None if claim == "email" => String::new(),
+        None => format!("{issuer}#"),
+    };
+    let groups = flags
+        .opt("oidc-groups-claim")
+        .map(|claim| Claim::Named { claim: claim.to_owned(), prefix: text("oidc-groups-prefix") });
+    let required = flags.map("oidc-required-claim");
+    Ok(Some(JwtConfig {
+        issuer,
+        discovery_url: String::new(),
+        authority,
+        audiences: vec![client],
+        algorithms: algorithms(&flags.list("oidc-signing-algs"))?,
+        mapping: Mapping {
+            username: Claim::Named { claim, prefix },
+            groups,
+            uid: None,
+            extra: Vec::new(),
+            claim_rules: required.into_iter().map(|(claim, value)| ClaimRule::Equals { claim, value }).collect(),
+            user_rules: Vec::new(),
+        },
+    }))
 }
 
 fn algorithms(names: &[String]) -> anyhow::Result<Vec<Algorithm>> {

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(super) use authentication::{JwtConfig, OidcFlags, read as read_authentication};
+pub(super) use authentication::{JwtConfig, read as read_authentication, read_oidc_flags};
 pub(super) use authorization::read as read_authorization;
 
 const GROUP: &str = "apiserver.config.k8s.io";
